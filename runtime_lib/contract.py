@@ -1,0 +1,166 @@
+"""Every word that constructs_lib and runtime_lib must agree on, spelled once.
+
+The constructs write these names into templates; the runtime reads them in Lambda. This module imports nothing of
+either library.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Final, Literal, NamedTuple
+
+__all__ = [
+    "DEFAULT_NAMESPACE",
+    "Priority",
+    "Route",
+    "namespace_route_variable",
+    "task_route_variable",
+    "taskhawk_queue_name",
+]
+
+
+class Priority(str, Enum):
+    """The priority a task is dispatched with; ``Priority.high`` and ``Priority.HIGH`` are the same member."""
+
+    DEFAULT = "default"
+    HIGH = "high"
+    LOW = "low"
+    BULK = "bulk"
+    default = "default"
+    high = "high"
+    low = "low"
+    bulk = "bulk"
+
+
+DEFAULT_NAMESPACE: Final = "DEFAULT"
+
+# --- Handlers: what a construct sets as its function's Handler -------------------------------------------------------
+
+BACKGROUND_TASK_FUNCTION_HANDLER: Final = "runtime_lib.handlers.background_task_function.handler"
+MANAGED_ASYNC_TASK_HANDLER: Final = "runtime_lib.handlers.managed_async_task.handler"
+PRIORITY_TASK_QUEUES_HANDLER: Final = "runtime_lib.handlers.priority_task_queues.handler"
+
+# --- Environment variables -------------------------------------------------------------------------------------------
+
+ENV_MODULES: Final = "TASK_MODULES"
+"""Comma-separated modules that a handler imports during INIT, so that their tasks are registered."""
+ENV_ROUTE_PREFIX: Final = "TASK_ROUTE__"
+"""Prefix of a route; the rest is the key that `task_route_variable` and `namespace_route_variable` build."""
+ENV_QUEUE_URL_PREFIX: Final = "TASK_QUEUE_URL_PREFIX"
+"""What a bare queue name is appended to: ``https://sqs.<region>.<suffix>/<account>/``."""
+ENV_DEAD_LETTER_QUEUE: Final = "TASK_DEAD_LETTER_QUEUE"
+"""Name of the queue to which a handler writes the tasks that it gives up."""
+ENV_MAX_RECEIVE_COUNT: Final = "TASK_MAX_RECEIVE_COUNT"
+"""The source queue's maxReceiveCount: the runtime gives a message up before SQS would, to keep the reason."""
+ENV_FOPS_FUNCTION_NAME: Final = "FOPS_BACKGROUND_TASKS_LAMBDA_NAME"
+"""Function that runs background tasks when no route does, as fops.background spells it."""
+ENV_LOG_LEVEL: Final = "LOG_LEVEL"
+
+# --- Limits of AWS services ------------------------------------------------------------------------------------------
+
+SQS_MAX_BYTES: Final = 1_048_576
+"""One message, and all messages of one SendMessageBatch together, attributes included. (Amazon SQS message quotas)"""
+SQS_MAX_BATCH_ENTRIES: Final = 10
+SQS_MAX_DELAY_SECONDS: Final = 900
+SQS_MAX_VISIBILITY_SECONDS: Final = 43_200
+SQS_QUEUE_NAME_MAX_LENGTH: Final = 80
+LAMBDA_ASYNC_MAX_BYTES: Final = 1_048_576
+"""Payload of an asynchronous invocation. (AWS Lambda quotas)"""
+LAMBDA_MAX_TIMEOUT_SECONDS: Final = 900
+LAMBDA_ENVIRONMENT_MAX_BYTES: Final = 4_096
+"""All names and values of a function's environment variables together."""
+LAMBDA_MAX_ASYNC_RETRIES: Final = 2
+LAMBDA_MIN_EVENT_AGE_SECONDS: Final = 60
+LAMBDA_MAX_EVENT_AGE_SECONDS: Final = 21_600
+PHYSICAL_NAME_MAX_LENGTH: Final = 64
+"""Length of every name made from a construct path: Lambda's limit, the shortest of those concerned."""
+
+# --- Messages --------------------------------------------------------------------------------------------------------
+
+ENVELOPE_VERSION: Final = "1.0"
+FAILURE_ATTRIBUTE: Final = "TaskFailure"
+"""Message attribute in which a dead letter carries its failure, as JSON."""
+DEFAULT_MAX_HOPS: Final = 16
+METADATA_KEY: Final = "lambda-task-constructs"
+"""Key in the ``Metadata`` of a function resource under which its construct tells tools what it serves.
+
+``{"construct": "ManagedAsyncTask", "path": "Shop/Invoice", "modules": ["shop.tasks"],
+"routes": {"TASK_ROUTE__SHOP_TASKS_INVOICE": "sqs:Shop-Invoice-1A2B"}, "dead_letter_queue": "Shop-TaskDeadLetters-3C4D"}``
+"""
+
+# --- Routes ----------------------------------------------------------------------------------------------------------
+
+_NOT_A_KEY_CHARACTER = re.compile(r"[^A-Z0-9]")
+
+
+def _key(name: str) -> str:
+    key = _NOT_A_KEY_CHARACTER.sub("_", name.upper())
+    if name.isascii():
+        return key
+    from hashlib import sha256  # noqa: PLC0415  (needed by few, and slow to import)
+
+    return f"{key}_{sha256(name.encode()).hexdigest()[:8].upper()}"
+
+
+def task_route_variable(task_name: str) -> str:
+    """Name of the environment variable that holds the route of one task: ``TASK_ROUTE__SHOP_TASKS_INVOICE``."""
+    return ENV_ROUTE_PREFIX + _key(task_name)
+
+
+def namespace_route_variable(namespace: str, priority: Priority | None = None) -> str:
+    """Name of the variable that holds a namespace's route: ``TASK_ROUTE__MAIL__HIGH``, or ``TASK_ROUTE__MAIL``."""
+    variable = ENV_ROUTE_PREFIX + _key(namespace)
+    return f"{variable}__{priority.name}" if priority else variable
+
+
+class Route(NamedTuple):
+    """Where a task goes: ``lambda:<function name>[:alias]``, ``sqs:<queue name or url>`` or ``states:<arn>``."""
+
+    kind: Literal["lambda", "sqs", "states"]
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.target}"
+
+    @classmethod
+    def parse(cls, text: str, *, variable: str) -> "Route":
+        """Read a route from the value of ``variable``.
+
+        Raises:
+            ValueError: the value is none of the three forms.
+        """
+        kind, _, target = text.partition(":")
+        if kind not in {"lambda", "sqs", "states"} or not target:
+            raise ValueError(
+                f"{variable} is {text!r}: a route is 'lambda:<function name>[:alias]', "
+                "'sqs:<queue name or url>' or 'states:<state machine arn>'"
+            )
+        return cls(kind, target)  # type: ignore[arg-type]
+
+
+def environment_bytes(environment: Mapping[str, str]) -> int:
+    """Bytes that Lambda counts against `LAMBDA_ENVIRONMENT_MAX_BYTES`."""
+    return sum(len(name.encode()) + len(value.encode()) for name, value in environment.items())
+
+
+def colliding_variables(names: Iterable[str]) -> dict[str, list[str]]:
+    """Task or namespace names that would share one route variable, by that variable."""
+    variables: dict[str, list[str]] = {}
+    for name in sorted(set(names)):
+        variables.setdefault(task_route_variable(name), []).append(name)
+    return {variable: sharing for variable, sharing in variables.items() if len(sharing) > 1}
+
+
+# --- taskhawk --------------------------------------------------------------------------------------------------------
+
+_TASKHAWK_SUFFIX = {
+    Priority.DEFAULT: "",
+    Priority.HIGH: "-HIGH-PRIORITY",
+    Priority.LOW: "-LOW-PRIORITY",
+    Priority.BULK: "-BULK",
+}
+
+
+def taskhawk_queue_name(app: str, priority: Priority, *, dead_letters: bool = False) -> str:
+    """Name of the queue that taskhawk and its Terraform generator use: ``TASKHAWK-SHOP-HIGH-PRIORITY[-DLQ]``."""
+    return f"TASKHAWK-{app.upper()}{_TASKHAWK_SUFFIX[priority]}{'-DLQ' if dead_letters else ''}"
