@@ -61,6 +61,8 @@ ENV_LOG_LEVEL: Final = "LOG_LEVEL"
 SQS_MAX_BYTES: Final = 1_048_576
 """One message, and all messages of one SendMessageBatch together, attributes included. (Amazon SQS message quotas)"""
 SQS_MAX_BATCH_ENTRIES: Final = 10
+FAILURE_MAX_BYTES: Final = 4_096
+"""Kept free in every message that is dispatched, so that its dead letter can carry the failure beside the body."""
 SQS_MAX_DELAY_SECONDS: Final = 900
 SQS_MAX_VISIBILITY_SECONDS: Final = 43_200
 SQS_QUEUE_NAME_MAX_LENGTH: Final = 80
@@ -81,6 +83,8 @@ ENVELOPE_VERSION: Final = "1.0"
 FAILURE_ATTRIBUTE: Final = "TaskFailure"
 """Message attribute in which a dead letter carries its failure, as JSON."""
 DEFAULT_MAX_HOPS: Final = 16
+DEFAULT_MAX_RECEIVE_COUNT: Final = 10
+"""Generous, because the runtime decides when a task is exhausted: throttled and crashed deliveries count as well."""
 METADATA_KEY: Final = "lambda-task-constructs"
 """Key in the ``Metadata`` of a function resource under which its construct tells tools what it serves.
 
@@ -114,9 +118,9 @@ def namespace_route_variable(namespace: str, priority: Priority | None = None) -
 
 
 class Route(NamedTuple):
-    """Where a task goes: ``lambda:<function name>[:alias]``, ``sqs:<queue name or url>`` or ``states:<arn>``."""
+    """Where a task goes: ``lambda:<function name>[:alias]`` or ``sqs:<queue name or url>``."""
 
-    kind: Literal["lambda", "sqs", "states"]
+    kind: Literal["lambda", "sqs"]
     target: str
 
     def __str__(self) -> str:
@@ -127,13 +131,12 @@ class Route(NamedTuple):
         """Read a route from the value of ``variable``.
 
         Raises:
-            ValueError: the value is none of the three forms.
+            ValueError: the value is neither form.
         """
         kind, _, target = text.partition(":")
-        if kind not in {"lambda", "sqs", "states"} or not target:
+        if kind not in {"lambda", "sqs"} or not target:
             raise ValueError(
-                f"{variable} is {text!r}: a route is 'lambda:<function name>[:alias]', "
-                "'sqs:<queue name or url>' or 'states:<state machine arn>'"
+                f"{variable} is {text!r}: a route is 'lambda:<function name>[:alias]' or 'sqs:<queue name or url>'"
             )
         return cls(kind, target)  # type: ignore[arg-type]
 

@@ -1,0 +1,111 @@
+"""The errors that users meet, and the exceptions by which a task tells what shall become of it.
+
+A class's docstring is its default message.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+__all__ = [
+    "ArgumentError",
+    "Discard",
+    "DispatchError",
+    "EnvelopeError",
+    "FailedMessage",
+    "NewerMessageError",
+    "NoRouteError",
+    "PayloadTooLargeError",
+    "Reject",
+    "RetryLater",
+    "TaskDefinitionError",
+    "TaskError",
+    "UnknownTaskError",
+]
+
+
+class TaskError(Exception):
+    """Something about a task went wrong."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").partition("\n")[0])
+
+
+class TaskDefinitionError(TaskError, TypeError):
+    """This function cannot be a task."""
+
+
+class ArgumentError(TaskError, TypeError):
+    """The arguments do not fit the task's signature."""
+
+
+class EnvelopeError(TaskError, ValueError):
+    """The message is not a task's envelope."""
+
+
+class UnknownTaskError(TaskError, LookupError):
+    """No task of this name is registered here."""
+
+
+class NewerMessageError(TaskError):
+    """The message was written by a newer version than this one."""
+
+
+class FailedMessage(NamedTuple):
+    """One message that could not be sent: the envelope's id, AWS's error code and its message."""
+
+    id: str
+    code: str
+    message: str
+
+
+class DispatchError(TaskError):
+    """The task was not dispatched.
+
+    ``failed`` lists the messages that were not sent, where some were: the others of the same call are with AWS.
+    """
+
+    def __init__(self, message: str | None = None, *, failed: Sequence[FailedMessage] = ()) -> None:
+        super().__init__(message)
+        self.failed = tuple(failed)
+
+
+class NoRouteError(DispatchError):
+    """This function has no route to the task."""
+
+
+class PayloadTooLargeError(DispatchError, ValueError):
+    """The message is larger than AWS takes."""
+
+
+class RetryLater(Exception):  # noqa: N818  (an instruction, not an error)
+    """Raised by a task to run again after ``delay`` (seconds or a timedelta; 0: at once), with no error logged.
+
+    Not limited by the retry policy's ``max_attempts``, only by its queue's ``max_receive_count``.
+    """
+
+    def __init__(self, delay: "float | timedelta" = 0, message: str = "the task asked to run again later") -> None:
+        super().__init__(message)
+        self.delay = seconds(delay)
+
+
+class Discard(Exception):  # noqa: N818
+    """Raised by a task to be done with the message: neither retried nor dead-lettered."""
+
+
+class Reject(Exception):  # noqa: N818
+    """Raised by a task to go to the dead letter queue now, with the reason given, whatever its retry policy says."""
+
+
+def seconds(duration: "float | timedelta") -> float:
+    """A duration as seconds; numbers are seconds already.
+
+    Raises:
+        ValueError: it is negative or not a number.
+    """
+    value = float(duration) if isinstance(duration, int | float) else duration.total_seconds()
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"a duration is 0 seconds or more, given {duration!r}")
+    return value

@@ -1,0 +1,139 @@
+"""When a failed task runs again."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from runtime_lib.errors import seconds
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+__all__ = ["Retry"]
+
+_DEFAULT_FIRST_DELAY = 1.0
+_DEFAULT_MAX_DELAY = 900.0
+
+
+class _Policy(NamedTuple):
+    max_attempts: int | None
+    first_delay: float
+    multiplier: float
+    max_delay: float
+    jitter: Literal["full", "none"]
+    on: tuple[type[Exception], ...]
+    give_up_on: tuple[type[Exception], ...]
+
+
+class Retry(_Policy):
+    """A retry policy: exponential backoff with full jitter.
+
+    Args:
+        max_attempts: how often the task runs at most, the first time included; None: as often as its queue allows.
+        first_delay: seconds (or a timedelta) before the second attempt; each further delay is ``multiplier`` times
+            longer, up to ``max_delay``.
+        multiplier: see ``first_delay``; 1 keeps the delay constant.
+        max_delay: 15 minutes by default; at most 12 hours, the longest that SQS keeps a message invisible.
+        jitter: "full" waits a random time between 0 and the delay, so that tasks that failed together do not return
+            together; "none" waits the delay itself.
+            (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)
+        on: exception classes that are retried; every Exception by default.
+        give_up_on: exception classes that are dead-lettered at once, even if ``on`` has them or a base of theirs.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        max_attempts: int | None = 3,
+        *,
+        first_delay: "float | timedelta" = _DEFAULT_FIRST_DELAY,
+        multiplier: float = 2,
+        max_delay: "float | timedelta" = _DEFAULT_MAX_DELAY,
+        jitter: Literal["full", "none"] = "full",
+        on: Iterable[type[Exception]] = (Exception,),
+        give_up_on: Iterable[type[Exception]] = (),
+    ) -> "Retry":
+        """Check the values; ValueError and TypeError name the one that is wrong."""
+        if max_attempts is not None and max_attempts < 1:
+            raise ValueError(f"max_attempts is 1 or more, or None for no limit, given {max_attempts}")
+        if multiplier < 1:
+            raise ValueError(f"multiplier is 1 or more, given {multiplier}")
+        if jitter not in {"full", "none"}:
+            raise ValueError(f"jitter is 'full' or 'none', given {jitter!r}")
+        if seconds(max_delay) > 43_200:  # noqa: PLR2004
+            raise ValueError(f"max_delay is at most 12 hours (43200 seconds), given {max_delay!r}")
+        return super().__new__(
+            cls,
+            max_attempts,
+            seconds(first_delay),
+            multiplier,
+            seconds(max_delay),
+            jitter,
+            _exception_classes("on", on),
+            _exception_classes("give_up_on", give_up_on),
+        )
+
+    @classmethod
+    def never(cls) -> "Retry":
+        """The first failure is the last."""
+        return cls(1)
+
+    @classmethod
+    def once(cls) -> "Retry":
+        """Two attempts."""
+        return cls(2)
+
+    @classmethod
+    def always(cls) -> "Retry":
+        """As often as the queue's ``max_receive_count`` allows, with backoff."""
+        return cls(None)
+
+    @classmethod
+    def of(cls, policy: "Retry | str | None") -> "Retry":
+        """The policy itself, the default for None, or the one that easyjobs' name stands for.
+
+        Raises:
+            ValueError: the name is unknown.
+        """
+        if policy is None:
+            return cls()
+        if isinstance(policy, Retry):
+            return policy
+        named = {
+            "never": cls.never,
+            "retry_once": cls.once,
+            "retry_always": cls.always,
+            "always": cls.always,
+        }
+        if policy not in named:
+            raise ValueError(f"retry is a Retry or one of {', '.join(map(repr, named))}, given {policy!r}")
+        return named[policy]()
+
+    def delay(self, error: BaseException, attempt: int) -> float | None:
+        """Seconds until the attempt after ``attempt`` (from 1), or None if there is none."""
+        if self.max_attempts is not None and attempt >= self.max_attempts:
+            return None
+        if isinstance(error, self.give_up_on) or not isinstance(error, self.on):
+            return None
+        try:
+            delay = min(self.max_delay, self.first_delay * self.multiplier ** (attempt - 1))
+        except OverflowError:
+            delay = self.max_delay
+        if self.jitter == "none":
+            return delay
+        from random import SystemRandom  # noqa: PLC0415  (only a task that failed needs it)
+
+        return SystemRandom().uniform(0, delay)
+
+    @property
+    def is_delayed(self) -> bool:
+        """Whether the policy asks for delays of its own, which an asynchronous invocation cannot give."""
+        return (self.first_delay, self.max_delay) != (_DEFAULT_FIRST_DELAY, _DEFAULT_MAX_DELAY)
+
+
+def _exception_classes(argument: str, classes: Iterable[type[Exception]]) -> tuple[type[Exception], ...]:
+    found = (classes,) if isinstance(classes, type) else tuple(classes)
+    for one in found:
+        if not (isinstance(one, type) and issubclass(one, BaseException)):
+            raise TypeError(f"{argument} holds exception classes, given {one!r}")
+    return found
