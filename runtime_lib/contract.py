@@ -69,6 +69,8 @@ SQS_QUEUE_NAME_MAX_LENGTH: Final = 80
 LAMBDA_ASYNC_MAX_BYTES: Final = 1_048_576
 """Payload of an asynchronous invocation. (AWS Lambda quotas)"""
 LAMBDA_MAX_TIMEOUT_SECONDS: Final = 900
+LAMBDA_CODE_MAX_BYTES: Final = 262_144_000
+"""All files of a function's deployment package together, unzipped, layers included."""
 LAMBDA_ENVIRONMENT_MAX_BYTES: Final = 4_096
 """All names and values of a function's environment variables together."""
 LAMBDA_MAX_ASYNC_RETRIES: Final = 2
