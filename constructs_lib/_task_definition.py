@@ -1,0 +1,90 @@
+"""A task as its source declares it, and the one error for a reference that finds none."""
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime_lib.contract import DEFAULT_NAMESPACE
+
+__all__ = ["TaskDefinition", "TaskReferenceError"]
+
+
+class TaskReferenceError(ValueError):
+    """A task, module or handler was named that the asset's source does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDefinition:
+    """What the source says about one task.
+
+    Attributes:
+        name: the name it is registered under: ``<module>.<function>`` of the function, or the decorator's ``name=``.
+        module: the module whose import registers it.
+        function: the function's own name.
+        namespaces: the decorator's ``namespace=``, the first being the default for dispatch.
+        is_async: whether it is an ``async def``.
+        path: the file of the function.
+        line: the line of the function.
+    """
+
+    name: str
+    module: str
+    function: str
+    namespaces: tuple[str, ...]
+    is_async: bool
+    path: Path
+    line: int
+
+
+def literal_name(options: Sequence[ast.keyword], *, default: str) -> str:
+    """The ``name=`` among the options of @task.
+
+    Raises:
+        TaskReferenceError: it is not a literal string.
+    """
+    value = _literal(options, "name")
+    if value is None:
+        return default
+    if not isinstance(value, str) or not value:
+        raise TaskReferenceError(f"name={value!r} of @task: a name is a non-empty string")
+    return value
+
+
+def literal_namespaces(options: Sequence[ast.keyword]) -> tuple[str, ...]:
+    """The ``namespace=`` among the options of @task, always as a tuple.
+
+    Raises:
+        TaskReferenceError: it is not a literal string, or list or tuple of literal strings.
+    """
+    value = _literal(options, "namespace")
+    if value is None:
+        return (DEFAULT_NAMESPACE,)
+    namespaces = (value,) if isinstance(value, str) else value
+    if (
+        not isinstance(namespaces, list | tuple)
+        or not namespaces
+        or not all(isinstance(namespace, str) and namespace for namespace in namespaces)
+    ):
+        raise TaskReferenceError(f"namespace={value!r} of @task: a namespace is a non-empty string, or a list of them")
+    return tuple(namespaces)
+
+
+def _literal(options: Sequence[ast.keyword], argument: str) -> object:
+    """The value of one option; the last spelling wins, as for functools.partial."""
+    value: object = None
+    for option in options:
+        if option.arg is None:
+            raise TaskReferenceError(
+                f"@task(**{ast.unparse(option.value)}) hides the task's name and namespace, "
+                "which are read without importing: write the options out"
+            )
+        if option.arg == argument:
+            try:
+                value = ast.literal_eval(option.value)
+            except ValueError:
+                raise TaskReferenceError(
+                    f"{argument}={ast.unparse(option.value)} of @task cannot be read without importing: "
+                    "write it as a literal string"
+                ) from None
+    return value
