@@ -1,0 +1,27 @@
+"""boto3 clients, one per service and process, made when first needed: boto3 takes longer to load than all of this library."""
+
+from threading import Lock
+from typing import Any
+
+from runtime_lib.errors import TaskError
+
+__all__ = ["client"]
+
+_clients: dict[str, Any] = {}
+_lock = Lock()  # clients are thread-safe, making them is not
+
+
+def client(service: str) -> Any:
+    """The client of a service, with the environment's region, credentials and endpoint.
+
+    Raises:
+        TaskError: boto3 is not installed (Lambda's runtime has it).
+    """
+    with _lock:
+        if service not in _clients:
+            try:
+                import boto3  # noqa: PLC0415
+            except ImportError:
+                raise TaskError(f"boto3 is needed to reach {service}: pip install boto3") from None
+            _clients[service] = boto3.client(service)
+        return _clients[service]

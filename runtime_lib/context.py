@@ -1,0 +1,118 @@
+"""What a running task can know of the message it runs for."""
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from runtime_lib.contract import Priority
+
+if TYPE_CHECKING:
+    from runtime_lib.envelope import Envelope
+
+__all__ = ["Delivery", "TaskContext", "current_context", "running"]
+
+
+class Delivery(NamedTuple):
+    """How a trigger delivered one message; what a trigger does not tell is None.
+
+    ``attempt`` is the message's receive count, an upper bound of the task's attempts. Times are epoch seconds.
+    """
+
+    attempt: int = 1
+    max_receive_count: int | None = None
+    receipt: str | None = None
+    queue_url: str | None = None
+    source: str | None = None
+    sent_at: float | None = None
+    first_received_at: float | None = None
+    deadline: float | None = None
+
+
+class TaskContext:
+    """What a task gets for a parameter annotated ``TaskContext``."""
+
+    __slots__ = ("delivery", "envelope")
+
+    def __init__(self, envelope: "Envelope", delivery: Delivery) -> None:
+        self.envelope = envelope
+        self.delivery = delivery
+
+    def __repr__(self) -> str:
+        return f"TaskContext(task={self.task!r}, id={self.id!r}, attempt={self.attempt})"
+
+    @property
+    def id(self) -> str:
+        """The message's id: one dispatch, however often it is delivered."""
+        return self.envelope.id
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.envelope.task
+
+    @property
+    def attempt(self) -> int:
+        """How often the message has been delivered, from 1."""
+        return self.delivery.attempt
+
+    @property
+    def priority(self) -> Priority:
+        """The priority it was dispatched with."""
+        return self.envelope.priority
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """The headers it was dispatched with."""
+        return dict(self.envelope.headers)
+
+    @property
+    def receipt(self) -> str | None:
+        """The SQS receipt handle, for `extend_visibility_timeout`; None if the message is in no queue."""
+        return self.delivery.receipt
+
+    @property
+    def chain(self) -> str:
+        """The id of the first message of the chain of dispatches that led here; this message's own if it is first."""
+        return self.envelope.chain
+
+    @property
+    def parent(self) -> str | None:
+        """The id of the message whose task dispatched this one; None outside a task."""
+        return self.envelope.metadata.get("parent")
+
+    @property
+    def source(self) -> str | None:
+        """The name of the task that dispatched this one; None outside a task."""
+        return self.envelope.metadata.get("source")
+
+    @property
+    def group(self) -> str | None:
+        """The group it was dispatched with (`with_group`)."""
+        return self.envelope.metadata.get("group")
+
+    @property
+    def hops(self) -> int:
+        """How many tasks dispatched one another before this one; 0 outside a task."""
+        return self.envelope.hops
+
+    def remaining_seconds(self) -> float | None:
+        """Seconds until the Lambda function's deadline; None outside Lambda."""
+        if self.delivery.deadline is None:
+            return None
+        from time import time  # noqa: PLC0415
+
+        return self.delivery.deadline - time()
+
+    def metadata(self) -> dict[str, Any]:
+        """What a parameter called ``metadata`` gets: id, priority, receipt, timestamp (epoch ms) and version."""
+        sent = self.envelope.metadata
+        return {
+            "id": self.envelope.id,
+            "priority": self.priority,
+            "receipt": self.delivery.receipt,
+            "timestamp": sent["timestamp"],
+            "version": sent["version"],
+        }
+
+
+running: ContextVar[TaskContext | None] = ContextVar("runtime_lib.current_context", default=None)
+current_context = running.get

@@ -1,0 +1,229 @@
+"""The message of a dispatched task and its codec.
+
+Wire-compatible with taskhawk's format 1.0 in both directions: metadata keys that a reader does not know are ignored.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
+
+from runtime_lib.context import current_context
+from runtime_lib.contract import ENVELOPE_VERSION, Priority
+from runtime_lib.errors import ArgumentError, EnvelopeError, NewerMessageError
+
+__all__ = ["Envelope"]
+
+
+class Envelope(NamedTuple):
+    """One dispatched task: ``{"id", "metadata": {"priority", "timestamp", "version", …}, "headers", "task", "args", "kwargs"}``.
+
+    ``metadata`` also holds, where set: ``chain`` (id of the first message of a chain of dispatches), ``parent`` (id),
+    ``source`` (task name), ``hops``, ``schema`` (version of the task's arguments), ``group``.
+    """
+
+    id: str
+    task: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    headers: dict[str, Any]
+    metadata: dict[str, Any]
+
+    @classmethod
+    def new(
+        cls,
+        task: str,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        *,
+        priority: Priority,
+        headers: dict[str, Any] | None = None,
+        group: str | None = None,
+        schema: int | None = None,
+    ) -> "Envelope":
+        """An envelope with an id of its own, that remembers the task that is running, if one is."""
+        from uuid import uuid4  # noqa: PLC0415  (a function that only receives never needs it)
+
+        metadata: dict[str, Any] = {
+            "priority": priority._value_,
+            "timestamp": time.time_ns() // 1_000_000,
+            "version": ENVELOPE_VERSION,
+        }
+        parent = current_context()
+        if parent:
+            metadata["chain"] = parent.chain
+            metadata["parent"] = parent.id
+            metadata["source"] = parent.task
+            metadata["hops"] = parent.hops + 1
+        if group is not None:
+            metadata["group"] = group
+        if schema is not None:
+            metadata["schema"] = schema
+        return cls(str(uuid4()), task, args, kwargs, headers or {}, metadata)
+
+    def encode(self) -> str:
+        """The envelope as strict JSON in ASCII, which every queue takes whatever the text.
+
+        Raises:
+            ArgumentError: something in it is no JSON value, or is NaN or infinite; names the argument.
+        """
+        try:
+            return _encode(
+                {
+                    "id": self.id,
+                    "metadata": self.metadata,
+                    "headers": self.headers,
+                    "task": self.task,
+                    "args": self.args,
+                    "kwargs": self.kwargs,
+                }
+            )
+        except (TypeError, ValueError, RecursionError) as error:
+            raise self._unencodable(error) from None
+
+    def _unencodable(self, error: Exception) -> ArgumentError:
+        named = [(f"argument {index}", value) for index, value in enumerate(self.args)]
+        named += [(f"argument {name!r}", value) for name, value in self.kwargs.items()]
+        named += [(f"header {name!r}", value) for name, value in self.headers.items()]
+        for name, value in named:
+            try:
+                _encode(value)
+            except (TypeError, ValueError, RecursionError) as found:
+                return ArgumentError(f"{self.task}() {name} cannot be sent as JSON: {found}")
+        return ArgumentError(f"{self.task}() cannot be sent as JSON: {error}")
+
+    @classmethod
+    def decode(cls, text: str | bytes) -> "Envelope":
+        """Read an envelope from JSON.
+
+        Raises:
+            EnvelopeError: not JSON, or a field is missing or of another type; says which, what was expected and found.
+            NewerMessageError: a format version that this release does not know.
+        """
+        try:
+            message = _decode(text if isinstance(text, str) else text.decode())
+        except (ValueError, RecursionError) as error:
+            raise EnvelopeError(f"the message is not JSON: {error}") from None
+        return cls.from_mapping(message)
+
+    @classmethod
+    def from_mapping(cls, message: Any) -> "Envelope":
+        """The envelope in a decoded message; the errors of `decode`."""
+        try:
+            metadata = message["metadata"]
+            envelope = cls(
+                message["id"],
+                message["task"],
+                message["args"],
+                message["kwargs"],
+                message["headers"],
+                metadata,
+            )
+            if (
+                type(envelope[0]) is str
+                and type(envelope[1]) is str
+                and type(envelope[2]) is list
+                and type(envelope[3]) is dict
+                and type(envelope[4]) is dict
+                and metadata["version"] == ENVELOPE_VERSION
+                and type(metadata["timestamp"]) is int
+                and metadata["priority"] in _PRIORITIES
+                and envelope[0]
+                and envelope[1]
+                and not _OURS_WITH_TYPES.keys() & metadata.keys()
+            ):
+                return envelope
+        except (KeyError, TypeError, IndexError):
+            pass
+        return _examine(message)
+
+    @property
+    def priority(self) -> Priority:
+        """The priority it was dispatched with."""
+        return _PRIORITIES[self.metadata["priority"]]
+
+    @property
+    def chain(self) -> str:
+        """The id of the first message of its chain of dispatches: its own if it is the first."""
+        chain: str = self.metadata.get("chain") or self.id
+        return chain
+
+    @property
+    def hops(self) -> int:
+        """How many tasks dispatched one another before this one."""
+        hops: int = self.metadata.get("hops", 0)
+        return hops
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+_PRIORITIES = {priority.value: priority for priority in Priority}
+
+_FIELDS: dict[str, type] = {"id": str, "metadata": dict, "headers": dict, "task": str, "args": list, "kwargs": dict}
+_OURS_WITH_TYPES: dict[str, type] = {
+    "chain": str,
+    "parent": str,
+    "source": str,
+    "hops": int,
+    "schema": int,
+    "group": str,
+}
+_KINDS = {str: "a string", dict: "an object", list: "an array", int: "a whole number", bool: "a boolean"}
+_KINDS |= {float: "a number", type(None): "null"}
+
+
+def _kind(value: object) -> str:
+    return _KINDS.get(type(value), type(value).__name__)
+
+
+def _field(holder: Mapping[str, Any], name: str, expected: type, where: str) -> Any:
+    if name not in holder:
+        raise EnvelopeError(f"{where}{name} is missing: expected {_KINDS[expected]}")
+    value = holder[name]
+    if type(value) is not expected:
+        raise EnvelopeError(f"{where}{name} is {_kind(value)}: expected {_KINDS[expected]}")
+    if value == "":
+        raise EnvelopeError(f"{where}{name} is empty: expected {_KINDS[expected]} that is not")
+    return value
+
+
+def _examine(message: Any) -> Envelope:
+    """Read what is unusual, or say what is wrong with it."""
+    if type(message) is not dict:
+        raise EnvelopeError(f"the message is {_kind(message)}: expected an object")
+    for name, expected in _FIELDS.items():
+        _field(message, name, expected, "")
+    metadata = dict(message["metadata"])
+    version = _field(metadata, "version", str, "metadata.")
+    if version != ENVELOPE_VERSION:
+        raise NewerMessageError(f"metadata.version is {version!r}: this release reads {ENVELOPE_VERSION!r}")
+    if isinstance(metadata.get("timestamp"), str):
+        metadata["timestamp"] = _milliseconds(metadata["timestamp"])
+    _field(metadata, "timestamp", int, "metadata.")
+    priority = _field(metadata, "priority", str, "metadata.")
+    if priority not in _PRIORITIES:
+        raise EnvelopeError(f"metadata.priority is {priority!r}: expected one of {', '.join(_PRIORITIES)}")
+    for name, expected in _OURS_WITH_TYPES.items():
+        if name in metadata:
+            _field(metadata, name, expected, "metadata.")
+    return Envelope(
+        message["id"], message["task"], message["args"], message["kwargs"], message["headers"], metadata
+    )
+
+
+def _milliseconds(timestamp: str) -> int:
+    """An ISO 8601 time, which taskhawk's senders in other languages write, as epoch milliseconds; UTC if it has no zone."""
+    from datetime import datetime, timezone  # noqa: PLC0415
+
+    try:
+        moment = datetime.fromisoformat(timestamp)
+    except ValueError:
+        raise EnvelopeError(
+            f"metadata.timestamp is {timestamp!r}: expected epoch milliseconds or an ISO 8601 time"
+        ) from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return int(moment.timestamp() * 1000)

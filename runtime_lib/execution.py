@@ -1,0 +1,263 @@
+"""Run one task for one message, and say what shall become of the message."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from runtime_lib import hooks, registry
+from runtime_lib.context import Delivery, TaskContext, running
+from runtime_lib.envelope import Envelope
+from runtime_lib.errors import (
+    ArgumentError,
+    Discard,
+    EnvelopeError,
+    NewerMessageError,
+    Reject,
+    RetryLater,
+    TaskError,
+    UnknownTaskError,
+)
+from runtime_lib.log import logger
+
+if TYPE_CHECKING:
+    from runtime_lib.retry import Retry
+    from runtime_lib.task import Task
+
+__all__ = [
+    "DeadLettered",
+    "Discarded",
+    "Message",
+    "Outcome",
+    "RetryAfter",
+    "Succeeded",
+    "TaskRejectedError",
+    "admit",
+    "run",
+    "run_async",
+]
+
+
+class Succeeded(NamedTuple):
+    """The task returned ``result``."""
+
+    result: Any = None
+
+
+class RetryAfter(NamedTuple):
+    """The message is to be delivered again after ``delay`` seconds."""
+
+    delay: float
+    error: BaseException
+
+
+class DeadLettered(NamedTuple):
+    """The message is given up, and goes where a person can see why."""
+
+    reason: str
+    error: BaseException | None = None
+
+
+class Discarded(NamedTuple):
+    """The task raised `Discard`: the message is done with."""
+
+    reason: str
+
+
+Outcome = Succeeded | RetryAfter | DeadLettered | Discarded
+
+
+class TaskRejectedError(TaskError):
+    """The message was given up without an exception of the task's own."""
+
+
+class Message(NamedTuple):
+    """A message that can be run: its task is registered and no newer than this code."""
+
+    task: "Task[..., Any]"
+    envelope: Envelope
+
+
+# --- Before it runs --------------------------------------------------------------------------------------------------
+
+_PATIENCE_SECONDS = 3_600
+"""How long a message waits for a worker that knows its task: a deploy may be rolling."""
+_WAITS = (60, 540, 900, 900, 1_200)
+"""Seconds between the deliveries of such a message: soon at first, and few, because each one counts as a receive."""
+
+
+def admit(body: str | bytes, delivery: Delivery) -> Message | Outcome:
+    """Decode a message and find its task, or say what becomes of it: malformed ones are given up at once."""
+    try:
+        envelope = _decode(body)
+        task = registry.resolve(envelope.task)
+        schema = envelope.metadata.get("schema")
+        if schema is not None and schema > (task.schema_version or 0):
+            raise NewerMessageError(
+                f"the message has version {schema} of {task.name}'s arguments, this code has {task.schema_version}"
+            )
+    except EnvelopeError as error:
+        return DeadLettered(str(error), error)
+    except (UnknownTaskError, NewerMessageError) as error:
+        age = time.time() - delivery.sent_at if delivery.sent_at else 0.0
+        last = delivery.max_receive_count is not None and delivery.attempt >= delivery.max_receive_count
+        if last or age >= _PATIENCE_SECONDS:
+            return DeadLettered(f"{error} (waited {age:.0f} s for a worker that can run it)", error)
+        return RetryAfter(_WAITS[min(delivery.attempt, len(_WAITS)) - 1], error)
+    return Message(task, envelope)
+
+
+def _decode(body: str | bytes) -> Envelope:
+    """An envelope, or the one that an SNS notification carries (a topic subscribed without raw delivery)."""
+    try:
+        return Envelope.decode(body)
+    except EnvelopeError:
+        import json  # noqa: PLC0415
+
+        try:
+            notification = json.loads(body)
+        except (ValueError, RecursionError):
+            notification = None
+        if isinstance(notification, dict) and notification.get("Type") == "Notification":
+            return Envelope.decode(str(notification.get("Message")))
+        raise
+
+
+# --- Running ---------------------------------------------------------------------------------------------------------
+
+
+def run(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outcome:
+    """Run a ``def`` task; an exception of the task becomes an outcome, never leaves here."""
+    context = TaskContext(envelope, delivery)
+    started = time.monotonic()
+    with _running(context):
+        try:
+            args, kwargs = _prepare(task, context)
+            result = task.function(*args, **kwargs)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  (every failure is turned into an outcome)
+            outcome = _failed(task, context, error)
+        else:
+            outcome = Succeeded(result)
+        _finish(context, outcome, started)
+    return outcome
+
+
+async def run_async(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outcome:
+    """`run` for an ``async def`` task."""
+    context = TaskContext(envelope, delivery)
+    started = time.monotonic()
+    with _running(context):
+        try:
+            args, kwargs = _prepare(task, context)
+            result = await task.function(*args, **kwargs)
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            outcome = _failed(task, context, error)
+        else:
+            outcome = Succeeded(result)
+        _finish(context, outcome, started)
+    return outcome
+
+
+@contextmanager
+def _running(context: TaskContext) -> Iterator[None]:
+    token = running.set(context)
+    try:
+        yield
+    finally:
+        running.reset(token)
+
+
+class _GivenUp(Exception):
+    """The message must not run."""
+
+
+def _prepare(task: "Task[..., Any]", context: TaskContext) -> tuple[list[Any], dict[str, Any]]:
+    """Check what speaks against running the message; then its arguments, with what the library passes."""
+    envelope, delivery = context.envelope, context.delivery
+    if delivery.attempt > 1 and delivery.max_receive_count and delivery.attempt > _last_run(task.retry, delivery):
+        raise _GivenUp(f"{delivery.attempt - 1} deliveries ended without a report: timeout, out of memory or killed")
+    if envelope.hops > task.max_hops:
+        raise _GivenUp(
+            f"{envelope.hops} tasks dispatched one another (max_hops is {task.max_hops}): a loop? "
+            f"The chain began with {envelope.chain}; this one was dispatched by {envelope.metadata.get('source')}"
+        )
+    for hook in hooks.before:
+        hook(context)
+    try:
+        args, kwargs = task.signature.accept(envelope.args, envelope.kwargs)
+    except ArgumentError as error:
+        raise _GivenUp(str(error)) from error
+    for parameter, what in task.signature.injected.items():
+        if what == "context":
+            kwargs[parameter] = context
+        else:
+            kwargs[parameter] = context.metadata() if what == "metadata" else context.headers
+    return args, kwargs
+
+
+def _last_run(retry: "Retry", delivery: Delivery) -> float:
+    """The last delivery that runs the task.
+
+    A policy of fewer attempts than the queue allows leaves one delivery over: if it comes, earlier ones never reported,
+    and the message is given up with that reason before SQS would move it without any.
+    """
+    if delivery.max_receive_count is None:
+        return float("inf")
+    wanted = retry.max_attempts or float("inf")
+    return delivery.max_receive_count if wanted >= delivery.max_receive_count else delivery.max_receive_count - 1
+
+
+def _failed(task: "Task[..., Any]", context: TaskContext, error: BaseException) -> Outcome:
+    delivery = context.delivery
+    if isinstance(error, _GivenUp):
+        return DeadLettered(str(error), error.__cause__)
+    if isinstance(error, Discard):
+        return Discarded(str(error))
+    if isinstance(error, Reject):
+        return DeadLettered(str(error) or "rejected by the task", error)
+    at_end = delivery.attempt >= _last_run(task.retry, delivery)
+    if isinstance(error, RetryLater):
+        if at_end:
+            return DeadLettered(f"RetryLater after {delivery.attempt} deliveries: the queue allows no more", error)
+        return RetryAfter(error.delay, error)
+    delay = None if at_end else task.retry.delay(error, delivery.attempt)
+    if delay is None:
+        return DeadLettered(f"failed at attempt {delivery.attempt}: {describe(error)}", error)
+    return RetryAfter(delay, error)
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line: its type and message."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _finish(context: TaskContext, outcome: Outcome, started: float) -> None:
+    for hook in hooks.after:
+        try:
+            hook(context, outcome)
+        except Exception:
+            logger.exception("the after_task hook %s failed", getattr(hook, "__name__", hook), extra=_extra(context))
+    elapsed = 1000 * (time.monotonic() - started)
+    extra = _extra(context)
+    match outcome:
+        case Succeeded():
+            logger.info("%s succeeded in %.0f ms", context.task, elapsed, extra=extra)
+        case Discarded(reason):
+            logger.info("%s discarded its message: %s", context.task, reason, extra=extra)
+        case RetryAfter(delay, RetryLater()):
+            logger.info("%s asked to run again in %.1f s", context.task, delay, extra=extra)
+        case RetryAfter(delay, error):
+            logger.warning(
+                "%s failed at attempt %d and runs again in %.1f s",
+                context.task,
+                context.attempt,
+                delay,
+                exc_info=error,
+                extra=extra,
+            )
+        case DeadLettered(reason, error):
+            logger.error("%s is dead-lettered: %s", context.task, reason, exc_info=error, extra=extra)
+
+
+def _extra(context: TaskContext) -> dict[str, Any]:
+    return {"task": context.task, "id": context.id, "attempt": context.attempt, "chain": context.chain}

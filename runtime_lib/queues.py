@@ -1,0 +1,176 @@
+"""SQS queues as this library uses them: send in batches, delay, delete, and find a queue by its name."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from runtime_lib.clients import client
+from runtime_lib.contract import (
+    ENV_QUEUE_URL_PREFIX,
+    SQS_MAX_BATCH_ENTRIES,
+    SQS_MAX_BYTES,
+    SQS_MAX_VISIBILITY_SECONDS,
+)
+from runtime_lib.errors import DispatchError, FailedMessage
+from runtime_lib.log import logger
+
+__all__ = ["Entry", "change_visibility", "delete", "queue_name", "queue_url", "send_entries", "url_of_arn"]
+
+_SEND_ATTEMPTS = 4
+_FIRST_PAUSE_SECONDS = 0.1
+_urls: dict[str, str] = {}
+
+
+class Entry(NamedTuple):
+    """One message to send; ``id`` tells it apart in errors. ``attributes`` are String attributes."""
+
+    id: str
+    body: str
+    delay: int = 0
+    group: str | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
+
+    def size(self) -> int:
+        """Bytes that count against SQS's limit: the body, and each attribute's name, type and value."""
+        return len(self.body.encode()) + sum(
+            len(name.encode()) + len("String") + len(value.encode()) for name, value in self.attributes
+        )
+
+    def request(self, number: int) -> dict[str, Any]:
+        """The entry of a SendMessageBatch request."""
+        request: dict[str, Any] = {"Id": str(number), "MessageBody": self.body}
+        if self.delay:
+            request["DelaySeconds"] = self.delay
+        if self.group is not None:
+            request["MessageGroupId"] = self.group
+        if self.attributes:
+            request["MessageAttributes"] = {
+                name: {"DataType": "String", "StringValue": value} for name, value in self.attributes
+            }
+        return request
+
+
+def queue_url(queue: str, sqs: Any | None = None) -> str:
+    """The URL of a queue given by URL or by name: a name is of this account and region.
+
+    Raises:
+        DispatchError: the queue does not exist or may not be looked up.
+    """
+    if "://" in queue:
+        return queue
+    prefix = os.environ.get(ENV_QUEUE_URL_PREFIX)
+    if prefix:
+        return prefix + queue
+    if queue not in _urls:
+        try:
+            _urls[queue] = (sqs or client("sqs")).get_queue_url(QueueName=queue)["QueueUrl"]
+        except Exception as error:
+            raise DispatchError(f"the queue {queue!r} cannot be found: {error}") from error
+    return _urls[queue]
+
+
+def queue_name(url: str) -> str:
+    """The name at the end of a queue's URL."""
+    return url.rpartition("/")[2]
+
+
+def url_of_arn(arn: str) -> str:
+    """The URL of the queue with this ARN, as an event source mapping names it."""
+    _, partition, _, region, account, name = arn.split(":", 5)
+    suffix = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+    return f"https://sqs.{region}.{suffix}/{account}/{name}"
+
+
+def send_entries(url: str, entries: Sequence[Entry], sqs: Any | None = None) -> None:
+    """Send entries, at most 10 and 1 MiB a request; what fails on AWS's side is sent again, up to three times.
+
+    Raises:
+        DispatchError: some were not sent; ``failed`` says which and why, and the others are in the queue.
+    """
+    sqs = sqs or client("sqs")
+    failed: list[FailedMessage] = []
+    for batch in _batches(entries):
+        failed += _send_batch(sqs, url, batch)
+    if failed:
+        raise DispatchError(
+            f"{len(failed)} of {len(entries)} messages were not sent to {queue_name(url)}: "
+            f"{failed[0].code}: {failed[0].message}",
+            failed=failed,
+        )
+
+
+def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    total = 0
+    for entry in entries:
+        size = entry.size()
+        if batch and (len(batch) == SQS_MAX_BATCH_ENTRIES or total + size > SQS_MAX_BYTES):
+            yield batch
+            batch, total = [], 0
+        batch.append(entry)
+        total += size
+    if batch:
+        yield batch
+
+
+def _send_batch(sqs: Any, url: str, batch: list[Entry]) -> list[FailedMessage]:
+    waiting = dict(enumerate(batch))
+    failed: list[FailedMessage] = []
+    for attempt in range(_SEND_ATTEMPTS):
+        if attempt:
+            time.sleep(_pause(attempt))
+        try:
+            response = sqs.send_message_batch(
+                QueueUrl=url, Entries=[entry.request(number) for number, entry in waiting.items()]
+            )
+        except Exception as error:  # noqa: BLE001  (botocore has retried what can be; its errors share no base class)
+            return failed + [FailedMessage(entry.id, type(error).__name__, str(error)) for entry in waiting.values()]
+        refused = response.get("Failed", [])
+        again = {}
+        for one in refused:
+            entry = waiting[int(one["Id"])]
+            if one.get("SenderFault") or attempt == _SEND_ATTEMPTS - 1:
+                failed.append(FailedMessage(entry.id, one.get("Code", "?"), one.get("Message", "")))
+            else:
+                again[int(one["Id"])] = entry
+        if not again:
+            return failed
+        waiting = again
+    return failed
+
+
+def _pause(attempt: int) -> float:
+    from random import SystemRandom  # noqa: PLC0415
+
+    return SystemRandom().uniform(0, _FIRST_PAUSE_SECONDS * 2**attempt)
+
+
+def delete(url: str, receipts: Sequence[str], sqs: Any | None = None) -> None:
+    """Delete messages; one that cannot be deleted is logged, and SQS will deliver it again."""
+    sqs = sqs or client("sqs")
+    for start in range(0, len(receipts), SQS_MAX_BATCH_ENTRIES):
+        entries = [
+            {"Id": str(number), "ReceiptHandle": receipt}
+            for number, receipt in enumerate(receipts[start : start + SQS_MAX_BATCH_ENTRIES])
+        ]
+        try:
+            refused = sqs.delete_message_batch(QueueUrl=url, Entries=entries).get("Failed", [])
+        except Exception as error:  # noqa: BLE001
+            refused = [{"Code": type(error).__name__, "Message": str(error)}]
+        for one in refused:
+            logger.error(
+                "a finished message of %s could not be deleted and will run again: %s %s",
+                queue_name(url),
+                one.get("Code"),
+                one.get("Message"),
+            )
+
+
+def change_visibility(url: str, receipt: str, seconds: float, sqs: Any | None = None) -> None:
+    """Let a received message stay invisible for ``seconds`` from now (0: deliver it again at once), at most 12 hours."""
+    (sqs or client("sqs")).change_message_visibility(
+        QueueUrl=url,
+        ReceiptHandle=receipt,
+        VisibilityTimeout=min(SQS_MAX_VISIBILITY_SECONDS, round(seconds)),
+    )

@@ -1,0 +1,349 @@
+"""`@task`, and the ways to dispatch what it decorates."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import update_wrapper
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
+
+from runtime_lib import hooks, registry, transports
+from runtime_lib.arguments import Signature
+from runtime_lib.contract import (
+    DEFAULT_MAX_HOPS,
+    DEFAULT_NAMESPACE,
+    FAILURE_MAX_BYTES,
+    SQS_MAX_BYTES,
+    SQS_MAX_DELAY_SECONDS,
+    Priority,
+)
+from runtime_lib.envelope import Envelope
+from runtime_lib.errors import ArgumentError, PayloadTooLargeError, TaskDefinitionError, seconds
+from runtime_lib.retry import Retry
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+__all__ = ["Call", "Invocation", "Task", "TaskHandle", "dispatch_task", "task"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_ASYNC = 0x80  # CO_COROUTINE
+_GENERATORS = 0x20 | 0x200  # CO_GENERATOR, CO_ASYNC_GENERATOR
+_MAX_BYTES = SQS_MAX_BYTES - FAILURE_MAX_BYTES
+_MAX_GROUP_LENGTH = 128  # MessageGroupId
+
+
+class TaskHandle(NamedTuple):
+    """A dispatched task: its message's id and its name."""
+
+    id: str
+    task: str
+
+
+class Call(NamedTuple):
+    """One task with its arguments, checked and encoded: what a transport sends. ``delay`` is in seconds."""
+
+    envelope: Envelope
+    body: str
+    namespace: str
+    delay: int = 0
+
+    @property
+    def handle(self) -> TaskHandle:
+        """What `dispatch` returns for it."""
+        return TaskHandle(self.envelope.id, self.envelope.task)
+
+
+class Invocation(Generic[P, R]):
+    """A task with options for its dispatch. Immutable: each ``with_…`` returns a new one, so it can be kept and reused."""
+
+    __slots__ = ("_delay", "_group", "_headers", "_priority", "_task")
+
+    def __init__(
+        self,
+        task: "Task[P, R]",
+        *,
+        headers: dict[str, Any] | None = None,
+        priority: Priority | None = None,
+        delay: int = 0,
+        group: str | None = None,
+    ) -> None:
+        self._task = task
+        self._headers = headers or {}
+        self._priority = priority or task.priority
+        self._delay = delay
+        self._group = group
+
+    def _with(self, **changed: Any) -> "Invocation[P, R]":
+        kept = {"headers": self._headers, "priority": self._priority, "delay": self._delay, "group": self._group}
+        return Invocation(self._task, **{**kept, **changed})
+
+    def with_headers(self, **headers: Any) -> "Invocation[P, R]":
+        """Send JSON values beside the arguments; added to those of earlier calls in the chain."""
+        return self._with(headers={**self._headers, **headers})
+
+    def with_priority(self, priority: Priority) -> "Invocation[P, R]":
+        """Dispatch with another priority than the task's own."""
+        return self._with(priority=_priority(priority))
+
+    def with_delay(
+        self, delay: "float | timedelta" = 0, *, seconds: float = 0, minutes: float = 0
+    ) -> "Invocation[P, R]":
+        """Let the task start later: after ``delay`` (seconds or a timedelta), or ``seconds`` and ``minutes``; up to 15 minutes.
+
+        Raises:
+            ValueError: more than SQS can delay a message (900 seconds), or negative.
+        """
+        total = _seconds(delay) + _seconds(seconds) + 60 * _seconds(minutes)
+        if total > SQS_MAX_DELAY_SECONDS:
+            raise ValueError(f"a delay is at most {SQS_MAX_DELAY_SECONDS} seconds (SQS), given {total:g}")
+        return self._with(delay=round(total))
+
+    def with_group(self, group: str) -> "Invocation[P, R]":
+        """Dispatch on behalf of a tenant: SQS serves groups fairly, so that one's backlog does not delay the others.
+
+        (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html)
+
+        Raises:
+            ValueError: not 1 to 128 ASCII letters, digits and punctuation, as SQS takes them.
+        """
+        if not (group and len(group) <= _MAX_GROUP_LENGTH and all("!" <= character <= "~" for character in group)):
+            raise ValueError(f"a group is 1 to 128 ASCII letters, digits and punctuation, given {group!r}")
+        return self._with(group=group)
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
+        """The task with these arguments, for `dispatch_many`.
+
+        Raises:
+            ArgumentError: (a TypeError) the arguments do not fit the signature or cannot be sent.
+            PayloadTooLargeError: (a ValueError) with the size and the limit.
+        """
+        task = self._task
+        wire_args, wire_kwargs = task.signature.to_wire(args, kwargs)
+        headers = self._headers
+        for hook in hooks.headers:
+            headers = {**hook(task), **headers}
+        return _call(
+            task.name,
+            wire_args,
+            wire_kwargs,
+            namespace=task.namespaces[0],
+            priority=self._priority,
+            headers=headers,
+            delay=self._delay,
+            group=self._group,
+            schema=task.schema_version,
+        )
+
+    def dispatch(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle:
+        """Run the task in the background.
+
+        Raises:
+            ArgumentError: (a TypeError) the arguments do not fit the signature or cannot be sent.
+            DispatchError: the message is not with AWS; says why.
+        """
+        call = self.call(*args, **kwargs)
+        transports.send([call])
+        return call.handle
+
+    fire_and_forget = dispatch
+
+    async def adispatch(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle:
+        """`dispatch` without blocking the event loop: it sends in a thread."""
+        from asyncio import to_thread  # noqa: PLC0415
+
+        call = self.call(*args, **kwargs)
+        await to_thread(transports.send, [call])
+        return call.handle
+
+
+class Task(Generic[P, R]):
+    """A function that can run in the background. Calling it runs it here and now."""
+
+    __wrapped__: Callable[P, R]
+    __name__: str
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        *,
+        name: str | None = None,
+        priority: Priority = Priority.DEFAULT,
+        namespace: str | Sequence[str] = DEFAULT_NAMESPACE,
+        retry: Retry | str | None = None,
+        schema_version: int | None = None,
+        max_hops: int = DEFAULT_MAX_HOPS,
+    ) -> None:
+        self.function = _function(function)
+        update_wrapper(self, function)
+        self.name = name or f"{function.__module__}.{function.__name__}"
+        self.priority = _priority(priority)
+        self.namespaces = (namespace,) if isinstance(namespace, str) else tuple(namespace)
+        if not self.namespaces or not all(self.namespaces):
+            raise TaskDefinitionError(f"{self.name}: namespace is a name or several, given {namespace!r}")
+        self.retry = Retry.of(retry)
+        self.schema_version = schema_version
+        self.max_hops = max_hops
+        self.is_async = bool(self.function.__code__.co_flags & _ASYNC)
+        self.signature = Signature(self.function, self.name)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.__wrapped__(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}>"
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
+        """See `Invocation.call`."""
+        return Invocation(self).call(*args, **kwargs)
+
+    def dispatch(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle:
+        """See `Invocation.dispatch`."""
+        return Invocation(self).dispatch(*args, **kwargs)
+
+    fire_and_forget = dispatch
+
+    async def adispatch(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle:
+        """See `Invocation.adispatch`."""
+        return await Invocation(self).adispatch(*args, **kwargs)
+
+    def dispatch_many(self, calls: Iterable[Call]) -> list[TaskHandle]:
+        """Dispatch what `call` made of this task, ten messages and 1 MiB a request.
+
+        Raises:
+            ArgumentError: one is a call of another task; nothing is sent.
+            DispatchError: some messages are not with AWS; ``failed`` says which and why.
+        """
+        calls = list(calls)
+        for call in calls:
+            if not isinstance(call, Call) or call.envelope.task != self.name:
+                given = call.envelope.task if isinstance(call, Call) else type(call).__name__
+                raise ArgumentError(f"dispatch_many takes calls of {self.name} (made by its .call(…)), given {given}")
+        transports.send(calls)
+        return [call.handle for call in calls]
+
+    def with_headers(self, **headers: Any) -> Invocation[P, R]:
+        """See `Invocation.with_headers`."""
+        return Invocation(self).with_headers(**headers)
+
+    def with_priority(self, priority: Priority) -> Invocation[P, R]:
+        """See `Invocation.with_priority`."""
+        return Invocation(self).with_priority(priority)
+
+    def with_delay(
+        self, delay: "float | timedelta" = 0, *, seconds: float = 0, minutes: float = 0
+    ) -> Invocation[P, R]:
+        """See `Invocation.with_delay`."""
+        return Invocation(self).with_delay(delay, seconds=seconds, minutes=minutes)
+
+    def with_group(self, group: str) -> Invocation[P, R]:
+        """See `Invocation.with_group`."""
+        return Invocation(self).with_group(group)
+
+
+@overload
+def task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *,
+    name: str | None = None,
+    priority: Priority = Priority.DEFAULT,
+    namespace: str | Sequence[str] = DEFAULT_NAMESPACE,
+    retry: Retry | str | None = None,
+    schema_version: int | None = None,
+    max_hops: int = DEFAULT_MAX_HOPS,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(function: Callable[P, R] | None = None, /, **options: Any) -> Any:
+    """Make a function at the top level of a module a task: ``@task`` or ``@task(…)``.
+
+    Args:
+        function: ``def`` or ``async def``; its arguments are JSON types, or types that msgspec or pydantic knows.
+        name: what messages call it; ``module.function`` by default, so that moving the function needs no ``name``.
+        priority: what it is dispatched with unless ``with_priority`` says otherwise.
+        namespace: which construct serves it, one or several; the first is where a dispatch goes.
+        retry: a `Retry`, or 'retry_once', 'retry_always', 'always', 'never'; by default three attempts with backoff.
+        schema_version: version of its arguments, raised when they change incompatibly: an older worker then leaves
+            newer messages in the queue for a newer one.
+        max_hops: how many tasks may dispatch one another before one of this name is dead-lettered as a loop.
+
+    Raises:
+        TaskDefinitionError: (a TypeError) a worker could not find or call this function; says why.
+    """
+
+    def decorate(function: Callable[P, R]) -> Task[P, R]:
+        made = Task(function, **options)
+        registry.register(made)
+        return made
+
+    return decorate if function is None else decorate(function)
+
+
+def dispatch_task(task_name: str, /, *args: Any, **kwargs: Any) -> TaskHandle:
+    """Dispatch a task by name, without importing it; its arguments are checked only if it is registered here.
+
+    Raises:
+        DispatchError: the message is not with AWS; says why.
+    """
+    known = registry.find(task_name)
+    if known:
+        return known.dispatch(*args, **kwargs)
+    call = _call(task_name, list(args), kwargs, namespace=DEFAULT_NAMESPACE, priority=Priority.DEFAULT)
+    transports.send([call])
+    return call.handle
+
+
+def _call(
+    name: str,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    *,
+    namespace: str,
+    priority: Priority,
+    headers: dict[str, Any] | None = None,
+    delay: int = 0,
+    group: str | None = None,
+    schema: int | None = None,
+) -> Call:
+    envelope = Envelope.new(name, args, kwargs, priority=priority, headers=headers, group=group, schema=schema)
+    body = envelope.encode()
+    if len(body) > _MAX_BYTES:
+        raise PayloadTooLargeError(
+            f"{name}() with these arguments makes a message of {len(body):,} bytes, and AWS takes {_MAX_BYTES:,} "
+            f"({FAILURE_MAX_BYTES:,} of its {SQS_MAX_BYTES:,} are kept for the dead letter's reason): "
+            "store the data in S3 and send its key"
+        )
+    return Call(envelope, body, namespace, delay)
+
+
+def _function(function: Any) -> FunctionType:
+    """The function itself, if a worker could find it by its module and name.
+
+    Raises:
+        TaskDefinitionError: it could not; says why and what to do.
+    """
+    name = getattr(function, "__qualname__", type(function).__name__)
+    if isinstance(function, staticmethod | classmethod):
+        raise TaskDefinitionError(f"{name} is a {type(function).__name__}: define it at the top level of its module")
+    if not isinstance(function, FunctionType):
+        raise TaskDefinitionError(
+            f"@task takes a function, given {name} ({type(function).__name__}): put @task above every other decorator, "
+            "and let those return functions"
+        )
+    if function.__name__ == "<lambda>":
+        raise TaskDefinitionError("a lambda has no name by which a worker could find it: use def")
+    if "<locals>" in function.__qualname__:
+        raise TaskDefinitionError(f"{name} is nested in a function, where no worker finds it: move it to the top level")
+    if "." in function.__qualname__:
+        raise TaskDefinitionError(f"{name} is a method: a task is a function at the top level of its module")
+    if function.__code__.co_flags & _GENERATORS:
+        raise TaskDefinitionError(f"{name} is a generator: a task is called once and returns")
+    return function
+
+
+def _priority(priority: Any) -> Priority:
+    if not isinstance(priority, Priority):
+        allowed = ", ".join(f"Priority.{member.name}" for member in Priority)
+        raise TypeError(f"a priority is one of {allowed}, given {priority!r}")
+    return priority
+
+
+_seconds = seconds  # `with_delay` has a parameter called seconds

@@ -1,0 +1,58 @@
+"""The task runs now, in this thread: for scripts, tests and a laptop without a cloud."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from runtime_lib import registry
+from runtime_lib.context import Delivery
+from runtime_lib.contract import DEFAULT_MAX_RECEIVE_COUNT
+from runtime_lib.envelope import Envelope
+from runtime_lib.execution import DeadLettered, Outcome, RetryAfter, TaskRejectedError, run, run_async
+
+if TYPE_CHECKING:
+    from runtime_lib.task import Call, Task
+
+__all__ = ["EagerTransport"]
+
+
+class EagerTransport:
+    """Runs each task at once; its last exception propagates, after retries that do not wait. Delays are skipped.
+
+    The message goes through the codec like any other, so that what cannot be sent fails here as well.
+    """
+
+    def send(self, calls: "Sequence[Call]") -> None:
+        """Run them one after the other.
+
+        Raises:
+            UnknownTaskError: one is not registered in this process; nothing is run.
+            Exception: what the task raised at its last attempt.
+        """
+        tasks = [(registry.resolve(call.envelope.task), call) for call in calls]
+        for task, call in tasks:
+            self._run(task, Envelope.decode(call.body))
+
+    def _run(self, task: "Task[..., Any]", envelope: Envelope) -> None:
+        for attempt in range(1, DEFAULT_MAX_RECEIVE_COUNT + 1):
+            delivery = Delivery(attempt=attempt, max_receive_count=DEFAULT_MAX_RECEIVE_COUNT)
+            outcome = _run_async(task, envelope, delivery) if task.is_async else run(task, envelope, delivery)
+            if isinstance(outcome, RetryAfter):
+                continue
+            if isinstance(outcome, DeadLettered):
+                raise outcome.error or TaskRejectedError(outcome.reason)
+            return
+
+
+def _run_async(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outcome:
+    import asyncio  # noqa: PLC0415
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(run_async(task, envelope, delivery))
+    # A loop is running in this thread and cannot run another one inside: let a helper thread have its own.
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+    from contextvars import copy_context  # noqa: PLC0415
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(copy_context().run, asyncio.run, run_async(task, envelope, delivery)).result()

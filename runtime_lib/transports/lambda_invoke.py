@@ -1,0 +1,93 @@
+"""Tasks as asynchronous invocations of a Lambda function."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from runtime_lib import registry
+from runtime_lib.clients import client as shared_client
+from runtime_lib.contract import ENV_FOPS_FUNCTION_NAME
+from runtime_lib.errors import DispatchError, FailedMessage
+
+if TYPE_CHECKING:
+    from runtime_lib.task import Call
+
+__all__ = ["LambdaTransport"]
+
+_PARALLEL = 8
+_ACCEPTED = 202
+
+
+class LambdaTransport:
+    """Invokes a function asynchronously for each task; Lambda retries it up to twice and cannot delay it.
+
+    Args:
+        function_name: its name or ARN, an alias behind a colon; by default what the environment variable
+            FOPS_BACKGROUND_TASKS_LAMBDA_NAME says.
+        client: a boto3 Lambda client; by default one made from the environment when first needed.
+    """
+
+    def __init__(self, function_name: str | None = None, client: Any | None = None) -> None:
+        self.function_name = function_name or os.environ.get(ENV_FOPS_FUNCTION_NAME)
+        self._client = client
+
+    def send(self, calls: "Sequence[Call]") -> None:
+        """Invoke the function for each of them, several at a time.
+
+        Raises:
+            DispatchError: a call asks for what an asynchronous invocation has not (nothing is sent), or AWS did not
+                take some of them: ``failed`` says which and why.
+        """
+        if not self.function_name:
+            raise DispatchError(f"LambdaTransport has no function: pass function_name or set {ENV_FOPS_FUNCTION_NAME}")
+        for call in calls:
+            _refuse_delays(call)
+        lambda_client = self._client or shared_client("lambda")
+        if len(calls) == 1:
+            failures = [self._invoke(lambda_client, calls[0])]
+        else:
+            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+            with ThreadPoolExecutor(_PARALLEL) as threads:
+                failures = list(threads.map(lambda call: self._invoke(lambda_client, call), calls))
+        failed = [failure for failure in failures if failure]
+        if failed:
+            raise DispatchError(
+                f"{len(failed)} of {len(calls)} invocations of {self.function_name} were not accepted: "
+                f"{failed[0].code}: {failed[0].message}",
+                failed=failed,
+            )
+
+    def _invoke(self, lambda_client: Any, call: "Call") -> FailedMessage | None:
+        try:
+            response = lambda_client.invoke(
+                FunctionName=self.function_name, InvocationType="Event", Payload=call.body.encode()
+            )
+        except Exception as error:  # noqa: BLE001  (botocore's errors share no base class; all mean: not sent)
+            return FailedMessage(call.envelope.id, type(error).__name__, str(error))
+        status = response.get("StatusCode")
+        return None if status == _ACCEPTED else FailedMessage(call.envelope.id, str(status), "Lambda did not accept it")
+
+    def lambda_handler(self, event: Any, context: Any) -> None:
+        """The handler of the function that runs the tasks: ``handler = lambda_transport.lambda_handler``."""
+        from runtime_lib.handlers.background_task_function import handle  # noqa: PLC0415
+
+        handle(event, context)
+
+
+def _refuse_delays(call: "Call") -> None:
+    """Lambda retries an asynchronous invocation after its own delays and starts it at once: asking for others is an error."""
+    name = call.envelope.task
+    instead = "serve the task by a ManagedAsyncTask or PriorityTaskQueues instead"
+    if call.delay:
+        raise DispatchError(f"{name} cannot be delayed by {call.delay} s: an asynchronous invocation starts now; {instead}")
+    task = registry.find(name)
+    if task is None:
+        return
+    if task.retry.is_delayed:
+        raise DispatchError(
+            f"{name} has a Retry with first_delay or max_delay: an asynchronous invocation is retried after one and two "
+            f"minutes, whatever it says; {instead}"
+        )
+    if "RetryLater" in task.function.__code__.co_names:
+        raise DispatchError(f"{name} raises RetryLater, which an asynchronous invocation cannot do; {instead}")

@@ -1,0 +1,97 @@
+"""Routing: each task to its own queue, else to what serves its namespace, as the environment says."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from runtime_lib.contract import (
+    ENV_FOPS_FUNCTION_NAME,
+    Route,
+    namespace_route_variable,
+    task_route_variable,
+)
+from runtime_lib.errors import DispatchError, NoRouteError
+from runtime_lib.transports import Transport, send_all
+
+if TYPE_CHECKING:
+    from runtime_lib.task import Call
+
+__all__ = ["RouteTransport", "find_route"]
+
+
+class RouteTransport:
+    """Sends each task where its ``TASK_ROUTE__…`` variable says; without one, runs it now, except inside Lambda."""
+
+    def __init__(self) -> None:
+        self._transports: dict[Route, Transport] = {}
+        self._told = False
+
+    def send(self, calls: "Sequence[Call]") -> None:
+        """Send each call along its route.
+
+        Raises:
+            NoRouteError: this is a Lambda function and has no route to one of them; nothing is sent.
+            DispatchError: some were not sent; ``failed`` says which and why.
+        """
+        groups: dict[Route | None, list[Call]] = {}
+        for call in calls:
+            groups.setdefault(find_route(call), []).append(call)
+        send_all([(self._transport(route, group[0]).send, group) for route, group in groups.items()])
+
+    def _transport(self, route: Route | None, example: "Call") -> Transport:
+        if route is None:
+            return self._eager(example)
+        if route not in self._transports:
+            if route.kind == "lambda":
+                from runtime_lib.transports.lambda_invoke import LambdaTransport  # noqa: PLC0415
+
+                self._transports[route] = LambdaTransport(function_name=route.target)
+            else:
+                from runtime_lib.transports.sqs import SqsTransport  # noqa: PLC0415
+
+                self._transports[route] = SqsTransport(route.target)
+        return self._transports[route]
+
+    def _eager(self, example: "Call") -> Transport:
+        task, namespace = example.envelope.task, example.namespace
+        function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
+        if function:
+            raise NoRouteError(
+                f"the function {function!r} has no route to {task!r}: neither {task_route_variable(task)} nor "
+                f"{namespace_route_variable(namespace)} is set. Call grant_dispatch(function) on the ManagedAsyncTask "
+                f"of {task!r}, or on the construct that serves the namespace {namespace!r}"
+            )
+        from runtime_lib.transports.eager import EagerTransport  # noqa: PLC0415
+
+        if not self._told:
+            self._told = True
+            from runtime_lib.log import logger  # noqa: PLC0415
+
+            logger.warning(
+                "no route to %s and this is no Lambda function: running tasks here and now (set_transport, or %s, "
+                "sends them elsewhere)",
+                task,
+                task_route_variable(task),
+            )
+        return EagerTransport()
+
+
+def find_route(call: "Call") -> Route | None:
+    """A task's own route, else its namespace's for the priority, else its namespace's, else fops' function.
+
+    Raises:
+        DispatchError: a variable holds something that is no route.
+    """
+    for variable in (
+        task_route_variable(call.envelope.task),
+        namespace_route_variable(call.namespace, call.envelope.priority),
+        namespace_route_variable(call.namespace),
+    ):
+        value = os.environ.get(variable)
+        if value:
+            try:
+                return Route.parse(value, variable=variable)
+            except ValueError as error:
+                raise DispatchError(str(error)) from None
+    function = os.environ.get(ENV_FOPS_FUNCTION_NAME)
+    return Route("lambda", function) if function else None

@@ -1,0 +1,55 @@
+"""Tasks as messages in SQS queues."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from runtime_lib.contract import Priority
+from runtime_lib.errors import DispatchError
+from runtime_lib.queues import Entry, queue_url, send_entries
+from runtime_lib.transports import send_all
+
+if TYPE_CHECKING:
+    from runtime_lib.task import Call
+
+__all__ = ["SqsTransport"]
+
+
+class SqsTransport:
+    """Sends tasks to a queue, or to one queue per priority.
+
+    Args:
+        queue_urls: a URL or name, or one for each priority: ``{"default": …, "high": …}``. A priority that has none
+            goes to the default's.
+        client: a boto3 SQS client; by default one made from the environment when first needed.
+    """
+
+    def __init__(self, queue_urls: str | Mapping[Priority | str, str], client: Any | None = None) -> None:
+        named = {Priority.DEFAULT: queue_urls} if isinstance(queue_urls, str) else queue_urls
+        self._queues = {Priority(priority): queue for priority, queue in named.items()}
+        self._client = client
+
+    def send(self, calls: "Sequence[Call]") -> None:
+        """Send all of them, ten messages and 1 MiB a request.
+
+        Raises:
+            DispatchError: some are not in their queue; ``failed`` says which and why.
+        """
+        by_queue: dict[str, list[Entry]] = {}
+        for call in calls:
+            envelope = call.envelope
+            entry = Entry(envelope.id, call.body, call.delay, envelope.metadata.get("group"))
+            by_queue.setdefault(self._queue(envelope.priority), []).append(entry)
+        send_all([(self._sender(queue), entries) for queue, entries in by_queue.items()])
+
+    def _sender(self, queue: str) -> Any:
+        return lambda entries: send_entries(queue_url(queue, self._client), entries, self._client)
+
+    def _queue(self, priority: Priority) -> str:
+        queue = self._queues.get(priority) or self._queues.get(Priority.DEFAULT)
+        if queue is None:
+            known = ", ".join(one.value for one in self._queues)
+            raise DispatchError(
+                f"this SqsTransport has queues for {known or 'no priority'}: "
+                f"give it one for {priority.value!r} or for 'default'"
+            )
+        return queue
