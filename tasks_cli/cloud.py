@@ -1,0 +1,120 @@
+"""The cloud that a command talks to: the local one, or AWS."""
+
+import http.client
+import os
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import boto3
+import botocore.session
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_ssm import SSMClient
+
+LOCAL_REGION = "us-east-1"
+LOCAL_ACCOUNT = "000000000000"
+_CONNECTIONS = 50
+"""Connections a client keeps: as many threads can use it at once."""
+
+
+class Cloud:
+    """The services of one cloud; `client` is the way to them.
+
+    ``url`` is the local cloud's, and ``ca_bundle`` the certificate to trust there. Without ``url`` it is AWS, with the
+    credentials, profile and region that the AWS command line would use.
+    """
+
+    def __init__(self, *, url: str | None = None, ca_bundle: Path | None = None) -> None:
+        self.url = url
+        self.ca_bundle = ca_bundle
+        self._session = boto3.Session() if url is None else _local_session()
+        self._clients: dict[str, Any] = {}
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is a local cloud, and not AWS."""
+        return self.url is not None
+
+    @property
+    def region(self) -> str | None:
+        """The region of the clients; None when AWS is meant and no region is configured."""
+        return self._session.region_name
+
+    def __str__(self) -> str:
+        return f"the local cloud at {self.url}" if self.is_local else f"AWS in {self.region or 'no region'}"
+
+    @overload
+    def client(self, service: Literal["cloudformation"]) -> "CloudFormationClient": ...
+    @overload
+    def client(self, service: Literal["lambda"]) -> "LambdaClient": ...
+    @overload
+    def client(self, service: Literal["logs"]) -> "CloudWatchLogsClient": ...
+    @overload
+    def client(self, service: Literal["s3"]) -> "S3Client": ...
+    @overload
+    def client(self, service: Literal["sqs"]) -> "SQSClient": ...
+    @overload
+    def client(self, service: Literal["ssm"]) -> "SSMClient": ...
+    @overload
+    def client(self, service: str) -> Any: ...
+
+    def client(self, service: str) -> Any:
+        """The boto3 client of a service, made at its first use; threads may share it."""
+        if service not in self._clients:
+            self._clients[service] = self._session.client(service, **self._client_options())  # type: ignore[call-overload]
+        return self._clients[service]
+
+    def read(self, path: str, *, timeout: float = 10) -> bytes:
+        """What the local cloud answers to a GET of ``path`` that is no AWS API: ``/_ministack/ses/messages``.
+
+        Raises:
+            OSError: it cannot be reached within ``timeout`` seconds.
+            http.client.HTTPException: it answered anything but 200.
+        """
+        assert self.url, "AWS has no such paths"
+        host = self.url.partition("//")[2]
+        if self.ca_bundle:
+            context = ssl.create_default_context(cafile=str(self.ca_bundle))
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(host, timeout=timeout, context=context)
+        else:
+            connection = http.client.HTTPConnection(host, timeout=timeout)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            content = response.read()
+        finally:
+            connection.close()
+        if response.status != http.HTTPStatus.OK:
+            raise http.client.HTTPException(f"GET {path}: {response.status} {content.decode(errors='replace')}")
+        return content
+
+    def close(self) -> None:
+        """Close the connections of every client."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+
+    def _client_options(self) -> dict[str, Any]:
+        if not self.is_local:
+            return {}
+        config = Config(max_pool_connections=_CONNECTIONS, proxies={}, retries={"total_max_attempts": 2})
+        return {"endpoint_url": self.url, "config": config, "verify": str(self.ca_bundle) if self.ca_bundle else None}
+
+
+def _local_session() -> boto3.Session:
+    """A session that sees none of the user's profiles and credentials."""
+    session = botocore.session.Session(
+        session_vars={
+            "profile": (None, None, None, None),
+            "config_file": (None, None, os.devnull, None),
+            "credentials_file": (None, None, os.devnull, None),
+        }
+    )
+    return boto3.Session("test", "test", region_name=LOCAL_REGION, botocore_session=session)

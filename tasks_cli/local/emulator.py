@@ -1,0 +1,76 @@
+"""The process of the local cloud: MiniStack on a socket that its starter has bound.
+
+`tasks_cli.local.process` runs this file by its path, as the leader of a process group of its own. It ends the whole
+group, the functions' processes included, when it is told to or when its starter is gone: nothing is left behind even
+if the starter was killed. It imports nothing of this project, so that the project need not be installed.
+"""
+
+import argparse
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import NoReturn
+
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection stays open; MiniStack's own setting."""
+
+
+def end_group(directory: Path) -> NoReturn:
+    """End every process of this group, this one included, and remove what they wrote.
+
+    Nothing is asked to stop first: the cloud keeps nothing, and Lambda too ends its environments without warning.
+    """
+    shutil.rmtree(directory, ignore_errors=True)
+    os.killpg(os.getpid(), signal.SIGKILL)
+    raise AssertionError("a process that sent itself SIGKILL is still running")
+
+
+def end_group_with_starter(directory: Path) -> None:
+    """End the group once standard input closes, unless something was written to it first.
+
+    It closes when the process that holds its other end is gone; what that one writes before makes this one detached.
+    """
+    if not os.read(sys.stdin.fileno(), 1):
+        end_group(directory)
+
+
+def serve(socket_descriptor: int, certificate: Path | None, key: Path | None) -> None:
+    """Serve MiniStack on the socket until the process ends."""
+    import hypercorn.asyncio  # noqa: PLC0415  (slow to import: the watch above is in place by now)
+    from hypercorn.config import Config  # noqa: PLC0415
+    from ministack.app import app  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    config = Config()
+    config.bind = [f"fd://{socket_descriptor}"]
+    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    # Read by now; functions inherit the environment, and the name means something to them.
+    config.loglevel = os.environ.pop("LOG_LEVEL")
+    if certificate and key:
+        config.certfile, config.keyfile = str(certificate), str(key)
+
+    async def run() -> None:
+        await hypercorn.asyncio.serve(app, config, shutdown_trigger=asyncio.Event().wait)
+
+    asyncio.run(run())
+
+
+def main() -> None:
+    """Serve what the arguments say, until the process is ended."""
+    parser = argparse.ArgumentParser(description="Serve the local cloud. Started by `tasks local up` and by tests.")
+    parser.add_argument("--socket", type=int, required=True, help="inherited descriptor of a bound TCP socket")
+    parser.add_argument("--directory", type=Path, required=True, help="removed, with all in it, at the end")
+    parser.add_argument("--certificate", type=Path)
+    parser.add_argument("--key", type=Path)
+    options = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: end_group(options.directory))
+    threading.Thread(target=end_group_with_starter, args=(options.directory,), daemon=True).start()
+    serve(options.socket, options.certificate, options.key)
+
+
+if __name__ == "__main__":
+    main()
