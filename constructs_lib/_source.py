@@ -3,62 +3,37 @@
 import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
-from constructs_lib._parsed_module import Assigned, Binding, Function, Imported, ParsedModule
+from constructs_lib._origins import External, Module, Origin, PackageModules, Value, parents
+from constructs_lib._parsed_module import Assigned, Binding, Function, ParsedModule
 from constructs_lib._task_definition import TaskDefinition, TaskReferenceError, literal_name, literal_namespaces
 
 __all__ = ["SourceTree", "TaskDefinition", "TaskReferenceError"]
 
-_DECORATORS: Final = {"runtime_lib.task", "runtime_lib.task.task"}
-_REFERENCE: Final = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*)")
-
-
-@dataclass(frozen=True, slots=True)
-class _Module:
-    """A name leads to a module of the package."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class _External:
-    """A name leads out of the package."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Value:
-    """A name leads to a definition or an expression in a module of the package; None where it is not written out."""
-
-    module: ParsedModule
-    node: Function | ast.ClassDef | ast.expr | None
-    line: int
-
-
-_Origin: TypeAlias = _Module | _External | _Value
+_TASK: Final = frozenset({"runtime_lib.task", "runtime_lib.task.task"})
+_PARTIAL: Final = "functools.partial"
+_DOTTED: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_REFERENCE: Final = re.compile(rf"({_DOTTED}):({_DOTTED})")
 
 
 class SourceTree:
-    """The modules of one package, each parsed when it is first needed.
+    """The source of one package, as far as it is in the asset.
 
     Args:
         package: the top-level package.
         root: its directory.
-        modules: the file of every module in the asset.
+        files: the file of every module in the asset.
     """
 
-    def __init__(self, package: str, root: Path, modules: Mapping[str, Path]) -> None:
+    def __init__(self, package: str, root: Path, files: Mapping[str, Path]) -> None:
         self._package = package
         self._root = root
-        self._modules = modules
-        # A directory without __init__.py is a package too, of no file.
-        self._packages = {parent for module in modules for parent in _parents(module)}
-        self._parsed: dict[str, ParsedModule] = {}
+        self._modules = PackageModules(files)
+        self._loaded: dict[tuple[str, ...], frozenset[str]] = {}
 
     def task(self, reference: str) -> TaskDefinition:
         """The task that ``module:name`` leads to, through re-exports and aliases.
@@ -68,41 +43,39 @@ class SourceTree:
         """
         module, name = self._split(reference)
         problems: list[TaskReferenceError] = []
-        for origin in self._lookup(module, name):
+        for origin in self._modules.attribute(module, name):
             try:
                 return self._definition(reference, origin)
             except TaskReferenceError as problem:
                 problems.append(problem)
-        if problems:
-            raise problems[0]
-        raise self._missing(reference, module, name)
+        raise problems[0] if problems else self._missing(reference, module, name)
 
     def tasks(self) -> tuple[TaskDefinition, ...]:
-        """Every task at the top level of a module, ordered by module and line.
+        """Every task that a module registers at its top level, ordered by module and line.
 
         Raises:
             TaskReferenceError: a file cannot be parsed, or a task's name or namespace cannot be read.
         """
-        return tuple(task for name in sorted(self._modules) for task in self._tasks_of(self._parse(name)))
+        return self._tasks
 
     def handler(self, reference: str) -> str:
         """The Lambda handler ``module.function`` for ``module:function``.
 
         Raises:
-            TaskReferenceError: the module binds no such name, or not to something that Lambda can call.
+            TaskReferenceError: the module has no such name, or what it names cannot be a handler.
         """
         module, name = self._split(reference)
-        for origin in self._lookup(module, name):
+        for origin in self._modules.attribute(module, name):
             match origin:
-                case _Module():
+                case Module():
                     what = "is a module"
-                case _Value(node=ast.ClassDef()):
+                case Value(node=ast.ClassDef()):
                     what = "is a class"
-                case _Value(node=ast.AsyncFunctionDef()):
+                case Value(node=ast.AsyncFunctionDef()):
                     what = "is an async def, which Lambda does not await"
                 case _:
                     return f"{module}.{name}"
-            raise TaskReferenceError(f"{reference!r} {what}: a handler is a function (event, context) of a module")
+            raise TaskReferenceError(f"{reference!r} {what}: a handler is a function of (event, context)")
         raise self._missing(reference, module, name)
 
     def require_modules(self, modules: Sequence[str]) -> None:
@@ -112,78 +85,92 @@ class SourceTree:
             TaskReferenceError: one is not.
         """
         if isinstance(modules, str):
-            raise TaskReferenceError(f"modules={modules!r} is one string: give a list, [{modules!r}]")
+            raise TaskReferenceError(f"{modules!r} is one string: give a list of modules, [{modules!r}]")
         for module in modules:
-            if module not in self._modules and module not in self._packages:
+            if module not in self._modules:
                 raise TaskReferenceError(self._no_module(module))
 
     def loaded_by(self, modules: Iterable[str]) -> frozenset[str]:
-        """The modules and everything in the package that importing them imports.
+        """The modules, and every module of the package that importing them imports.
 
-        Imports inside functions, under TYPE_CHECKING, and through importlib are not counted; those under another
-        condition are.
+        Imports in functions, under TYPE_CHECKING and through importlib do not count; those under another condition do.
 
         Raises:
-            TaskReferenceError: a module is not in the asset, or cannot be parsed.
+            TaskReferenceError: a module is not in the asset, or one of them cannot be parsed.
         """
-        waiting = list(modules)
-        self.require_modules(waiting)
+        key = tuple(modules)
+        loaded = self._loaded.get(key)
+        if loaded is None:
+            self.require_modules(key)
+            loaded = self._loaded[key] = frozenset(self._closure(key))
+        return loaded
+
+    # --- Modules -----------------------------------------------------------------------------------------------------
+
+    def _closure(self, modules: Iterable[str]) -> set[str]:
         loaded: set[str] = set()
+        waiting = list(modules)
         while waiting:
             name = waiting.pop()
-            for module in (*_parents(name), name):
-                if module in self._modules and module not in loaded:
+            for module in (*parents(name), name):
+                if module in self._modules.files and module not in loaded:
                     loaded.add(module)
-                    waiting += self._imports(self._parse(module))
-        return frozenset(loaded)
+                    waiting += self._imports(self._modules.parse(module))
+        return loaded
 
     def _imports(self, module: ParsedModule) -> Iterator[str]:
         for source, name in module.imports:
             yield source
-            if name is not None and not (source in self._modules and name in self._parse(source).bindings):
+            if name is not None and (
+                source not in self._modules.files or name not in self._modules.parse(source).names
+            ):
                 yield f"{source}.{name}"
         for source in module.stars:
-            if source in self._modules:
-                yield from (f"{source}.{name}" for name in self._parse(source).all_names() or ())
+            yield source
+            if source in self._modules.files:
+                yield from (f"{source}.{name}" for name in self._modules.parse(source).all_names() or ())
 
-    def _tasks_of(self, module: ParsedModule) -> list[TaskDefinition]:
-        tasks: dict[str, TaskDefinition] = {}
-        for bindings in module.bindings.values():
-            for binding in reversed(bindings):
-                task = self._declared(module, binding)
-                if task is not None:
-                    tasks.setdefault(task.name, task)
+    # --- Tasks -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _tasks(self) -> tuple[TaskDefinition, ...]:
+        return tuple(task for name in sorted(self._modules.files) for task in self._registered_by(name))
+
+    def _registered_by(self, name: str) -> list[TaskDefinition]:
+        module = self._modules.parse(name)
+        # Two branches of a condition may define one task.
+        tasks = {task.name: task for binding in module.bindings if (task := self._registered(module, binding))}
         return sorted(tasks.values(), key=lambda task: task.line)
 
-    def _declared(self, module: ParsedModule, binding: Binding) -> TaskDefinition | None:
-        """The task that this very binding registers."""
+    def _registered(self, module: ParsedModule, binding: Binding) -> TaskDefinition | None:
+        """The task that this very statement registers."""
         match binding:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 for decorator in binding.decorator_list:
-                    options = self._options(module, decorator)
+                    options = self._options(Value(module, decorator, decorator.lineno, frozenset()))
                     if options is not None:
-                        return _define(module, module, binding, options)
+                        return _definition(module, module, binding, options)
             case Assigned(value=ast.Call() as call, line=line):
-                return self._registered(module, call, line)
+                return self._called(Value(module, call, line, frozenset()), call)
         return None
 
-    def _definition(self, reference: str, origin: _Origin) -> TaskDefinition:
+    def _definition(self, reference: str, origin: Origin) -> TaskDefinition:
         match origin:
-            case _Module(name):
+            case Module(name):
                 raise TaskReferenceError(f"{reference!r} is a module: name a task in it, as in '{name}:<task>'")
-            case _External(name):
+            case External(name):
                 raise TaskReferenceError(
                     f"{reference!r} leads to {name}, which is not in package {self._package!r}: "
                     "define the task in the package"
                 )
-            case _Value(module, ast.FunctionDef() | ast.AsyncFunctionDef() as function):
+            case Value(module, ast.FunctionDef() | ast.AsyncFunctionDef() as function):
                 return self._decorated(reference, module, function)
-            case _Value(module, ast.ClassDef(), line):
+            case Value(module, ast.ClassDef(), line):
                 raise TaskReferenceError(
                     f"{reference!r} is a class ({module.path}:{line}): a task is a function decorated with @task"
                 )
-            case _Value(module, ast.Call() as call, line):
-                task = self._registered(module, call, line)
+            case Value(node=ast.Call() as call) as value:
+                task = self._called(value, call)
                 if task is not None:
                     return task
         raise TaskReferenceError(
@@ -193,113 +180,56 @@ class SourceTree:
 
     def _decorated(self, reference: str, module: ParsedModule, function: Function) -> TaskDefinition:
         where = f"{module.path}:{function.lineno}"
-        options = [self._options(module, decorator) for decorator in function.decorator_list]
-        written = ", ".join(f"@{ast.unparse(decorator)}" for decorator in function.decorator_list)
-        if all(option is None for option in options):
+        decorators = function.decorator_list
+        written = ", ".join(f"@{ast.unparse(decorator)}" for decorator in decorators)
+        options = [self._options(Value(module, decorator, decorator.lineno, frozenset())) for decorator in decorators]
+        if all(given is None for given in options):
             raise TaskReferenceError(
                 f"{reference!r} is not decorated with @task ({where})"
                 + (f", only with {written}" if written else "")
-                + ": add @task from runtime_lib above it"
+                + ": put @task (from runtime_lib import task) above it"
             )
         if options[0] is None:
             raise TaskReferenceError(
                 f"{reference!r} has another decorator above @task ({where}: {written}): move @task to the top, "
-                "so that the name stays the task"
+                "so that the name is the task"
             )
-        return _define(module, module, function, options[0])
+        return _definition(module, module, function, options[0])
 
-    def _registered(self, module: ParsedModule, call: ast.Call, line: int) -> TaskDefinition | None:
-        """The task that ``task(function)`` registers; None where the call is something else."""
-        options = self._options(module, call.func)
+    def _called(self, value: Value, call: ast.Call) -> TaskDefinition | None:
+        """The task that ``task(function)`` registers; None where something else is called."""
+        options = self._options(Value(value.module, call.func, value.line, value.seen))
         if options is None or len(call.args) != 1:
             return None
-        for origin in self._follow(module, call.args[0]):
+        for origin in self._modules.expression(value.module, call.args[0], value.seen):
             match origin:
-                case _Value(home, ast.FunctionDef() | ast.AsyncFunctionDef() as function):
-                    return _define(module, home, function, [*options, *call.keywords])
+                case Value(home, ast.FunctionDef() | ast.AsyncFunctionDef() as function):
+                    return _definition(value.module, home, function, [*options, *call.keywords])
         raise TaskReferenceError(
-            f"{module.path}:{line}: {ast.unparse(call)} does not name a function of package {self._package!r}: "
-            "a task is a function at the top level of a module"
+            f"{value.module.path}:{value.line}: {ast.unparse(call)} is not given a function of package "
+            f"{self._package!r}: a task is a function at the top level of a module"
         )
 
-    def _options(self, module: ParsedModule, decorator: ast.expr) -> Sequence[ast.keyword] | None:
-        """The options that an expression gives @task; None where it does not lead to @task."""
-        for origin in self._follow(module, decorator):
+    def _options(self, decorator: Value) -> list[ast.keyword] | None:
+        """The options that an expression gives to @task; None where it does not lead there."""
+        assert isinstance(decorator.node, ast.expr)
+        for origin in self._modules.expression(decorator.module, decorator.node, decorator.seen):
             match origin:
-                case _External(name) if name in _DECORATORS:
+                case External(name) if name in _TASK:
                     return []
-                case _Value(home, ast.Call(func=callee, args=arguments, keywords=keywords)):
-                    if arguments and self._is(home, callee, "functools.partial"):
+                case Value(module, ast.Call(func=callee, args=arguments, keywords=keywords), line, seen):
+                    if arguments and self._is_partial(Value(module, callee, line, seen)):
                         callee, *arguments = arguments
-                    options = None if arguments else self._options(home, callee)
+                    options = None if arguments else self._options(Value(module, callee, line, seen))
                     if options is not None:
                         return [*options, *keywords]
         return None
 
-    def _is(self, module: ParsedModule, expression: ast.expr, name: str) -> bool:
-        return any(origin == _External(name) for origin in self._follow(module, expression))
+    def _is_partial(self, value: Value) -> bool:
+        assert isinstance(value.node, ast.expr)
+        return External(_PARTIAL) in self._modules.expression(value.module, value.node, value.seen)
 
-    def _follow(
-        self, module: ParsedModule, expression: ast.expr, seen: frozenset[tuple[str, str]] = frozenset()
-    ) -> Iterator[_Origin]:
-        """What an expression at the top level of a module may lead to, the likeliest first."""
-        match expression:
-            case ast.Name(id=name):
-                yield from self._lookup(module.name, name, seen)
-            case ast.Attribute(value=value, attr=attribute):
-                for base in self._follow(module, value, seen):
-                    match base:
-                        case _Module(name):
-                            yield from self._lookup(name, attribute, seen)
-                        case _External(name):
-                            yield _External(f"{name}.{attribute}")
-                        case _:
-                            yield _Value(module, None, expression.lineno)
-            case _:
-                yield _Value(module, expression, expression.lineno)
-
-    def _lookup(self, module: str, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> Iterator[_Origin]:
-        """What a module's attribute may lead to, the likeliest first: of several bindings the last."""
-        if module not in self._modules and module not in self._packages:
-            yield _External(f"{module}.{name}")
-            return
-        found = False
-        if module in self._modules and (module, name) not in seen:
-            seen |= {(module, name)}
-            for origin in self._bound(self._parse(module), name, seen):
-                found = True
-                yield origin
-        if not found and self._exists(f"{module}.{name}"):
-            yield _Module(f"{module}.{name}")
-
-    def _bound(self, module: ParsedModule, name: str, seen: frozenset[tuple[str, str]]) -> Iterator[_Origin]:
-        for binding in reversed(module.bindings.get(name, ())):
-            match binding:
-                case Imported(source, None):
-                    yield _Module(source) if self._exists(source) else _External(source)
-                case Imported(source, str(imported)):
-                    yield from self._lookup(source, imported, seen)
-                case Assigned(None, line):
-                    yield _Value(module, None, line)
-                case Assigned(ast.expr() as value):
-                    yield from self._follow(module, value, seen)
-                case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                    yield _Value(module, binding, binding.lineno)
-        if name not in module.bindings:
-            for source in reversed(module.stars):
-                if source in self._modules and self._parse(source).exports(name):
-                    yield from self._lookup(source, name, seen)
-
-    def _exists(self, module: str) -> bool:
-        return module in self._modules or module in self._packages
-
-    def _parse(self, module: str) -> ParsedModule:
-        parsed = self._parsed.get(module)
-        if parsed is None:
-            parsed = self._parsed[module] = ParsedModule.read(module, self._modules[module])
-        return parsed
-
-    # --- What went wrong ---------------------------------------------------------------------------------------------
+    # --- What is wrong -----------------------------------------------------------------------------------------------
 
     def _split(self, reference: str) -> tuple[str, str]:
         match = _REFERENCE.fullmatch(reference) if isinstance(reference, str) else None
@@ -307,13 +237,13 @@ class SourceTree:
             raise TaskReferenceError(
                 f"{reference!r} is not a reference: write 'module:name', as in '{self._package}.tasks:send_email'"
             )
-        module, name = match["module"], match["name"]
-        if not self._exists(module):
+        module, name = match.groups()
+        if module not in self._modules:
             raise TaskReferenceError(f"{reference!r}: {self._no_module(module)}")
         if "." in name:
             raise TaskReferenceError(
-                f"{reference!r} names an attribute of a class or function: "
-                "a task or handler is a function at the top level of a module"
+                f"{reference!r} names an attribute of {name.partition('.')[0]}: "
+                "write 'module:name' with a function at the top level of the module"
             )
         return module, name
 
@@ -321,18 +251,17 @@ class SourceTree:
         if module.partition(".")[0] != self._package:
             return f"module {module!r} is not in the asset, which holds package {self._package!r}"
         file = self._root.joinpath(*module.split(".")[1:])
-        if file.with_suffix(".py").is_file() or (file / "__init__.py").is_file():
+        if file.with_suffix(".py").is_file() or file.is_dir():
             return f"module {module!r} is not in the asset: exclude= leaves it out"
-        return f"module {module!r} does not exist{_nearest(module, self._modules)}"
+        return f"module {module!r} does not exist{_nearest(module, self._modules.files)}"
 
     def _missing(self, reference: str, module: str, name: str) -> TaskReferenceError:
-        if module not in self._modules:
-            return TaskReferenceError(f"{reference!r}: package {module!r} has no __init__.py, and so no {name!r}")
-        parsed = self._parse(module)
-        if name in parsed.bindings:
+        if module not in self._modules.files:
+            return TaskReferenceError(f"{reference!r}: {module} is a directory without __init__.py, and has no names")
+        parsed = self._modules.parse(module)
+        if name in parsed.names:
             return TaskReferenceError(
-                f"{reference!r} is imported in {parsed.path}, but no module it comes from defines it, "
-                "or they import it from each other"
+                f"{reference!r} is bound in {parsed.path}, but nothing that it is imported from defines it"
             )
         for node in ast.walk(parsed.tree):
             if isinstance(node, Function) and node.name == name:
@@ -340,14 +269,14 @@ class SourceTree:
                     f"{reference!r} is inside a class or function ({parsed.path}:{node.lineno}): "
                     "move it to the top level of the module"
                 )
-        unseen = [source for source in parsed.stars if not self._exists(source)]
+        unseen = [source for source in parsed.stars if source not in self._modules]
         return TaskReferenceError(
-            f"{reference!r}: {parsed.path} has no {name!r}{_nearest(name, parsed.bindings)}"
-            + "".join(f"; what it takes from {source} import * cannot be seen: import it by name" for source in unseen)
+            f"{reference!r}: {parsed.path} has no {name!r}{_nearest(name, parsed.names)}"
+            + "".join(f"; from {source} import * cannot be followed: import the name itself" for source in unseen)
         )
 
 
-def _define(
+def _definition(
     module: ParsedModule, home: ParsedModule, function: Function, options: Sequence[ast.keyword]
 ) -> TaskDefinition:
     try:
@@ -357,12 +286,6 @@ def _define(
         raise TaskReferenceError(f"{home.path}:{function.lineno}: {problem}") from None
     is_async = isinstance(function, ast.AsyncFunctionDef)
     return TaskDefinition(name, module.name, function.name, namespaces, is_async, home.path, function.lineno)
-
-
-def _parents(module: str) -> list[str]:
-    """``a``, ``a.b`` for ``a.b.c``: the packages that are imported before it."""
-    parts = module.split(".")
-    return [".".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def _nearest(word: str, words: Iterable[str]) -> str:

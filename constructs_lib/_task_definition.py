@@ -7,7 +7,7 @@ from pathlib import Path
 
 from runtime_lib.contract import DEFAULT_NAMESPACE
 
-__all__ = ["TaskDefinition", "TaskReferenceError"]
+__all__ = ["TaskDefinition", "TaskReferenceError", "literal_name", "literal_namespaces"]
 
 
 class TaskReferenceError(ValueError):
@@ -43,12 +43,12 @@ def literal_name(options: Sequence[ast.keyword], *, default: str) -> str:
     Raises:
         TaskReferenceError: it is not a literal string.
     """
-    value = _literal(options, "name")
-    if value is None:
+    name = _literal(options, "name", default=None)
+    if name is None:
         return default
-    if not isinstance(value, str) or not value:
-        raise TaskReferenceError(f"name={value!r} of @task: a name is a non-empty string")
-    return value
+    if not isinstance(name, str) or not name:
+        raise TaskReferenceError(f"name={name!r} of @task: write a non-empty string")
+    return name
 
 
 def literal_namespaces(options: Sequence[ast.keyword]) -> tuple[str, ...]:
@@ -57,22 +57,20 @@ def literal_namespaces(options: Sequence[ast.keyword]) -> tuple[str, ...]:
     Raises:
         TaskReferenceError: it is not a literal string, or list or tuple of literal strings.
     """
-    value = _literal(options, "namespace")
-    if value is None:
-        return (DEFAULT_NAMESPACE,)
-    namespaces = (value,) if isinstance(value, str) else value
+    namespace = _literal(options, "namespace", default=DEFAULT_NAMESPACE)
+    namespaces = [namespace] if isinstance(namespace, str) else namespace
     if (
         not isinstance(namespaces, list | tuple)
         or not namespaces
-        or not all(isinstance(namespace, str) and namespace for namespace in namespaces)
+        or not all(isinstance(name, str) and name for name in namespaces)
     ):
-        raise TaskReferenceError(f"namespace={value!r} of @task: a namespace is a non-empty string, or a list of them")
+        raise TaskReferenceError(f"namespace={namespace!r} of @task: write a non-empty string, or a list of them")
     return tuple(namespaces)
 
 
-def _literal(options: Sequence[ast.keyword], argument: str) -> object:
-    """The value of one option; the last spelling wins, as for functools.partial."""
-    value: object = None
+def _literal(options: Sequence[ast.keyword], argument: str, *, default: object) -> object:
+    """The value of one option; the last one counts, as for functools.partial."""
+    value = default
     for option in options:
         if option.arg is None:
             raise TaskReferenceError(

@@ -180,7 +180,8 @@ class _LocalBundling:
     def __init__(self, bundle: Callable[[Path], None]) -> None:
         self._bundle = bundle
 
-    def try_bundle(self, output_dir: str, options: cdk.BundlingOptions) -> bool:  # noqa: ARG002  (CDK's interface)
+    def try_bundle(self, output_dir: str, options: object = None, **_: object) -> bool:  # noqa: ARG002
+        """CDK passes its options as one argument, its type declares them as keywords; neither is needed."""
         self._bundle(Path(output_dir))
         return True
 
