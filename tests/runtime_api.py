@@ -1,0 +1,206 @@
+"""Runs a handler on the real `awslambdaric`, as Lambda does, against a Lambda Runtime API in this process.
+
+``with RuntimeApi() as api, api.function("package.module.handler", root, {"NAME": "value"}) as function:`` then
+``function.invoke(event)``. The function's process sees its own code, `awslambdaric` and boto3, and nothing else of the
+environment that runs the tests.
+"""
+
+import http.server
+import json
+import os
+import queue
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, Self
+
+from tasks_cli.local import function_runtime
+
+FUNCTION_NAME = "function"
+_POLL_SECONDS = 0.01
+
+
+class Result(NamedTuple):
+    """What became of one invocation."""
+
+    kind: Literal["response", "error", "crash"]
+    """``error`` is an exception of the handler or of its import; ``crash`` a process that ended without a word."""
+    body: Any
+    """The decoded answer, or Lambda's description of the error; None after a crash."""
+    error_type: str | None
+    output: str
+    """What the function printed and logged during the invocation."""
+
+
+class _Event(NamedTuple):
+    request_id: str
+    body: bytes
+    deadline: float
+
+
+class _Answer(NamedTuple):
+    request_id: str | None
+    kind: Literal["response", "error"]
+    body: bytes
+
+
+class RuntimeApi:
+    """The Runtime API of one execution environment: it has one function at a time, one invocation at a time."""
+
+    def __init__(self) -> None:
+        self._events: queue.Queue[_Event | None] = queue.Queue()
+        self._answers: queue.Queue[_Answer] = queue.Queue()
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler_class())
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @contextmanager
+    def function(
+        self, handler: str, root: Path, environment: Mapping[str, str] | None = None
+    ) -> Iterator["FunctionProcess"]:
+        """Start a function whose code is in the folder ``root``; it ends with the block, and all it started."""
+        self._events, self._answers = queue.Queue(), queue.Queue()
+        with tempfile.TemporaryDirectory(prefix="runtime-api-") as name:
+            directory = Path(name)
+            bootstrap = directory / function_runtime.BOOTSTRAP_NAME
+            bootstrap.write_bytes(function_runtime.BOOTSTRAP)
+            bootstrap.chmod(0o755)
+            with (directory / "output").open("w+", errors="replace") as output:
+                process = subprocess.Popen(
+                    [bootstrap],
+                    cwd=root,
+                    env={
+                        "PATH": "/usr/local/bin:/usr/bin:/bin",
+                        "AWS_ACCESS_KEY_ID": "test",
+                        "AWS_SECRET_ACCESS_KEY": "test",
+                        "AWS_REGION": "us-east-1",
+                        "AWS_DEFAULT_REGION": "us-east-1",
+                        "AWS_LAMBDA_FUNCTION_NAME": FUNCTION_NAME,
+                        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+                        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
+                        "AWS_LAMBDA_LOG_STREAM_NAME": "2000/01/01/[$LATEST]0",
+                        "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_port}",
+                        "LAMBDA_TASK_ROOT": str(root),
+                        "_HANDLER": handler,
+                        **function_runtime.environment(directory),
+                        **(environment or {}),
+                    },
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+                try:
+                    with (directory / "output").open(errors="replace") as printed:
+                        yield FunctionProcess(process, printed, self._events, self._answers)
+                finally:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+                    # Wakes the request for the next event that the process may have left open.
+                    self._events.put(None)
+
+    def _handler_class(self) -> type[http.server.BaseHTTPRequestHandler]:
+        api = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = -1  # one segment per answer: 1 ms, not the 40 ms of a delayed acknowledgement
+
+            def log_message(self, format: str, *_: object) -> None:  # noqa: A002  (its name in the base class)
+                """Tests' output is not the place for requests."""
+
+            def do_GET(self) -> None:
+                event = api._events.get()
+                if event is None:
+                    self.close_connection = True
+                    return
+                self._answer(
+                    200,
+                    event.body,
+                    {
+                        "Lambda-Runtime-Aws-Request-Id": event.request_id,
+                        "Lambda-Runtime-Deadline-Ms": str(int(event.deadline * 1000)),
+                        "Lambda-Runtime-Invoked-Function-Arn": (
+                            f"arn:aws:lambda:us-east-1:000000000000:function:{FUNCTION_NAME}"
+                        ),
+                        "Lambda-Runtime-Trace-Id": "Root=1-00000000-000000000000000000000000;Sampled=0",
+                    },
+                )
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                *_, request_id, kind = self.path.split("/")
+                # /runtime/init/error or /runtime/invocation/<request id>/{response,error}
+                is_init = request_id == "init"
+                api._answers.put(
+                    _Answer(None if is_init else request_id, "response" if kind == "response" else "error", body)
+                )
+                self._answer(202)
+
+            def _answer(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
+                self.send_response(status)
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        return Handler
+
+
+class FunctionProcess:
+    """A running function."""
+
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes]",
+        printed: Any,
+        events: "queue.Queue[_Event | None]",
+        answers: "queue.Queue[_Answer]",
+    ) -> None:
+        self._process = process
+        self._printed = printed
+        self._events = events
+        self._answers = answers
+
+    def invoke(self, event: object, *, timeout: float = 10) -> Result:
+        """Run the handler once; ``timeout`` seconds are also the time that its context says remains.
+
+        Raises:
+            TimeoutError: it did not answer in time; its process is ended, as Lambda does.
+        """
+        request_id, deadline = str(uuid.uuid4()), time.time() + timeout
+        self._events.put(_Event(request_id, json.dumps(event).encode(), deadline))
+        while time.time() < deadline:
+            # Asked before the answers: the last thing a process does may be to answer.
+            ended = self._process.poll() is not None
+            try:
+                answer = self._answers.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                if ended:
+                    return Result("crash", None, None, self._printed.read())
+                continue
+            if answer.request_id in {request_id, None}:
+                body = json.loads(answer.body)
+                error_type = body.get("errorType") if answer.kind == "error" else None
+                return Result(answer.kind, body, error_type, self._printed.read())
+        self._process.kill()
+        raise TimeoutError(f"no answer within {timeout} s; it printed: {self._printed.read()}")
