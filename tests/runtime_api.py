@@ -7,9 +7,7 @@ environment that runs the tests.
 
 import http.server
 import json
-import os
 import queue
-import signal
 import subprocess
 import tempfile
 import threading
@@ -22,6 +20,7 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
 from tasks_cli.local import function_runtime
+from tasks_cli.local.process import end_group
 
 FUNCTION_NAME = "function"
 _POLL_SECONDS = 0.01
@@ -111,7 +110,7 @@ class RuntimeApi:
                     with (directory / "output").open(errors="replace") as printed:
                         yield FunctionProcess(process, printed, self._events, self._answers)
                 finally:
-                    os.killpg(process.pid, signal.SIGKILL)
+                    end_group(process.pid)
                     process.wait()
                     # Wakes the request for the next event that the process may have left open.
                     self._events.put(None)
