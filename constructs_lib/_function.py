@@ -1,0 +1,379 @@
+"""The one place for a function: its options, its role, its log group and its checks."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, TypedDict, Unpack, cast, get_args
+
+import aws_cdk as cdk
+import jsii
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from constructs_lib._address import DispatchTarget, FunctionRoutes, Loaded, queue_url_prefix
+from constructs_lib._queue import queue_name, send_permissions
+from constructs_lib._validation import (
+    check_at_synth,
+    named_by,
+    names,
+    refusal,
+    require_duration,
+    require_number,
+    warn,
+)
+from constructs_lib.task_code import TaskCode
+from runtime_lib import contract
+
+__all__ = [
+    "FunctionOptions",
+    "LogLevel",
+    "TaskFunction",
+    "check_function_options",
+    "handler_of",
+    "loaded_modules",
+    "timeout_of",
+]
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+_DEFAULT_MEMORY_MIB: Final = 128
+_DEFAULT_TIMEOUT_SECONDS: Final = 60
+_MEMORY_MIB: Final = (128, 10_240)
+_STORAGE_MIB: Final = (512, 10_240)
+_OLDEST_PYTHON: Final = (3, 11)
+# Options with permissions that IAM cannot narrow to a resource.
+_WILDCARDS: Final = {
+    "vpc": "EC2 has no resource to name for network interfaces that Lambda is yet to create",
+    "tracing": "AWS X-Ray takes segments for no particular resource",
+}
+_VARIABLE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
+# A stack holds 500 resources; above this, the next task or two do not fit.
+_MANY_RESOURCES: Final = 450
+
+
+class FunctionOptions(TypedDict, total=False):
+    """Options that every construct with a function takes; each may be left out.
+
+    Attributes:
+        architecture: processor of the function. Default: x86-64.
+        description: shown in the Lambda console, at most 256 characters. Default: none.
+        environment: further environment variables. Default: none.
+        ephemeral_storage_size: size of ``/tmp``, 512 to 10,240 MiB. Default: 512 MiB.
+        layers: layers in the order in which Lambda lays them over each other, at most 5. Default: none.
+        log_group: where the function logs. Default: a group of its own, ``/aws/lambda/<function>``, kept one month.
+        log_level: what the runtime logs at least. Default: the runtime's own, INFO.
+        managed_policies: policies for the role besides its own. Default: none.
+        memory_size: memory in MiB, 128 to 10,240; processor time grows with it. Default: 128.
+        policy_statements: statements for the role's own policy. Default: none beyond what the construct needs.
+        removal_policy: what becomes of the construct's queues and log group when they leave the stack; what is
+            retained keeps its name, which a later deployment cannot take again. Default: they are deleted.
+        reserved_concurrent_executions: how many copies may run at once, reserved from the account's. Default: no limit.
+        runtime: Python version, 3.11 or newer. Default: Python 3.14.
+        security_groups: security groups inside ``vpc``. Default: one of its own that allows outbound traffic.
+        timeout: how long one invocation may take, 1 to 900 seconds. Default: 60 seconds.
+        tracing: AWS X-Ray tracing. Default: off.
+        vpc: network to run in. Default: none, Lambda's own.
+        vpc_subnets: subnets of ``vpc``. Default: the private ones.
+    """
+
+    architecture: lambda_.Architecture
+    description: str
+    environment: Mapping[str, str]
+    ephemeral_storage_size: cdk.Size
+    layers: Sequence[lambda_.ILayerVersion | lambda_.LayerVersion]
+    log_group: logs.ILogGroup | logs.LogGroup
+    log_level: LogLevel
+    managed_policies: Sequence[iam.IManagedPolicy | iam.ManagedPolicy]
+    memory_size: int
+    policy_statements: Sequence[iam.PolicyStatement]
+    removal_policy: cdk.RemovalPolicy
+    reserved_concurrent_executions: int
+    runtime: lambda_.Runtime
+    security_groups: Sequence[ec2.ISecurityGroup | ec2.SecurityGroup]
+    timeout: cdk.Duration
+    tracing: lambda_.Tracing
+    vpc: ec2.IVpc | ec2.Vpc
+    vpc_subnets: ec2.SubnetSelection
+
+
+def timeout_of(options: FunctionOptions) -> cdk.Duration:
+    """The function's timeout, which its queues' visibility timeout depends on."""
+    return options.get("timeout") or cdk.Duration.seconds(_DEFAULT_TIMEOUT_SECONDS)
+
+
+def loaded_modules(scope: Construct, code: TaskCode, modules: Sequence[str]) -> Loaded:
+    """The modules that a function is to import, which the asset must have.
+
+    Raises:
+        ValueError: there is none, or one is not in the asset.
+    """
+    with named_by(scope):
+        code.source.require_modules(modules)
+    return Loaded(code.source, names(scope, "modules", modules))
+
+
+def check_function_options(scope: Construct, options: FunctionOptions) -> None:
+    """Refuse what Lambda would refuse at deployment, or accept and not do.
+
+    Raises:
+        ValueError: an option is outside what is allowed.
+    """
+    require_number(
+        scope,
+        "memory_size",
+        options.get("memory_size"),
+        *_MEMORY_MIB,
+        unit=" MiB",
+        remedy="Lambda has nothing larger; split the task, or run it in a container",
+    )
+    storage = options.get("ephemeral_storage_size")
+    if storage is not None and not storage.is_unresolved():
+        require_number(
+            scope,
+            "ephemeral_storage_size",
+            storage.to_mebibytes(),
+            *_STORAGE_MIB,
+            unit=" MiB",
+            remedy="use S3 or a file system for more",
+        )
+    require_duration(
+        scope,
+        "timeout",
+        options.get("timeout"),
+        1,
+        contract.LAMBDA_MAX_TIMEOUT_SECONDS,
+        remedy="split the task into shorter ones, or run it in a container with `tasks worker`",
+    )
+    _check_runtime(scope, options.get("runtime"))
+    _check_environment(scope, options)
+    level = options.get("log_level")
+    if level is not None and level not in get_args(LogLevel):
+        raise refusal(
+            scope, "log_level", given=repr(level), allowed=", ".join(get_args(LogLevel)), remedy="use one of these"
+        )
+
+
+def handler_of(scope: Construct, code: TaskCode, entry: str | None, *, default: str) -> str:
+    """The function's handler: the user's own one, which calls the construct's, or the construct's.
+
+    Raises:
+        ValueError: ``entry`` is not a function of a module of the asset.
+    """
+    if entry is None:
+        return default
+    with named_by(scope):
+        return code.source.handler(entry)
+
+
+def _check_runtime(scope: Construct, runtime: lambda_.Runtime | None) -> None:
+    if runtime is None:
+        return
+    version = re.fullmatch(r"python(\d+)\.(\d+)", runtime.name)
+    if not version or (int(version[1]), int(version[2])) < _OLDEST_PYTHON:
+        raise refusal(
+            scope,
+            "runtime",
+            given=runtime.name,
+            allowed=f"python{_OLDEST_PYTHON[0]}.{_OLDEST_PYTHON[1]} and newer",
+            remedy="runtime_lib, which runs the tasks, needs it",
+        )
+
+
+def _check_environment(scope: Construct, options: FunctionOptions) -> None:
+    ours = {
+        contract.ENV_MODULES,
+        contract.ENV_QUEUE_URL_PREFIX,
+        contract.ENV_DEAD_LETTER_QUEUE,
+        contract.ENV_MAX_RECEIVE_COUNT,
+    }
+    for name in options.get("environment", {}):
+        if not _VARIABLE_NAME.fullmatch(name):
+            raise refusal(
+                scope,
+                f"environment[{name!r}]",
+                given="no name that Lambda takes",
+                allowed="a letter, then at least one letter, digit or underscore",
+                remedy="rename the variable",
+            )
+        if name in ours or name.startswith(contract.ENV_ROUTE_PREFIX):
+            raise refusal(
+                scope,
+                f"environment[{name!r}]",
+                given="a variable that this construct sets",
+                allowed="any other name",
+                remedy="use grant_dispatch for routes, and the construct's own arguments for the rest",
+            )
+        if name == contract.ENV_LOG_LEVEL and "log_level" in options:
+            raise refusal(
+                scope,
+                f"environment[{name!r}]",
+                given="set, and so is log_level",
+                allowed="one of the two",
+                remedy="remove it from environment",
+            )
+
+
+class TaskFunction(lambda_.Function):
+    """The function of a construct, allowed to log, to write dead letters, and what ``statements`` say."""
+
+    def __init__(
+        self,
+        target: DispatchTarget,
+        *,
+        function_name: str,
+        code: TaskCode,
+        handler: str,
+        loaded: Loaded,
+        dead_letter_queue: sqs.IQueue | sqs.Queue,
+        statements: Sequence[iam.PolicyStatement] = (),
+        task_environment: Mapping[str, str] | None = None,
+        **options: Unpack[FunctionOptions],
+    ) -> None:
+        runtime = options.get("runtime", lambda_.Runtime.PYTHON_3_14)
+        architecture = options.get("architecture", lambda_.Architecture.X86_64)
+        log_group = options.get("log_group") or logs.LogGroup(
+            target,
+            "Logs",
+            log_group_name=f"/aws/lambda/{function_name}",
+            retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=options.get("removal_policy", cdk.RemovalPolicy.DESTROY),
+        )
+        # Grants are added to this document until synthesis, so that the role stays one resource.
+        policy = iam.PolicyDocument(
+            minimize=True,
+            statements=[
+                iam.PolicyStatement(
+                    actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[log_group.log_group_arn]
+                ),
+                *send_permissions(dead_letter_queue),
+                *statements,
+                *([_network_interfaces()] if "vpc" in options else []),
+                *options.get("policy_statements", ()),
+            ],
+        )
+        role = iam.Role(
+            target,
+            "Role",
+            assumed_by=cast("iam.IPrincipal", iam.ServicePrincipal("lambda.amazonaws.com")),
+            inline_policies={"task": policy},
+            managed_policies=options.get("managed_policies"),
+        )
+        level = options.get("log_level")
+        super().__init__(
+            target,
+            "Function",
+            function_name=function_name,
+            runtime=runtime,
+            architecture=architecture,
+            code=code.for_stack(target, runtime=runtime, architecture=architecture),
+            handler=handler,
+            role=cast("iam.IRole", role),
+            environment={
+                contract.ENV_MODULES: ",".join(loaded.modules),
+                contract.ENV_QUEUE_URL_PREFIX: queue_url_prefix(target),
+                contract.ENV_DEAD_LETTER_QUEUE: queue_name(dead_letter_queue),
+                **(task_environment or {}),
+                **({contract.ENV_LOG_LEVEL: level} if level else {}),
+                **options.get("environment", {}),
+            },
+            description=options.get("description"),
+            ephemeral_storage_size=options.get("ephemeral_storage_size"),
+            layers=options.get("layers"),
+            log_group=log_group,
+            memory_size=options.get("memory_size", _DEFAULT_MEMORY_MIB),
+            reserved_concurrent_executions=options.get("reserved_concurrent_executions"),
+            security_groups=options.get("security_groups"),
+            timeout=timeout_of(options),
+            tracing=options.get("tracing"),
+            vpc=options.get("vpc"),
+            vpc_subnets=options.get("vpc_subnets"),
+        )
+        resource = self.node.default_child
+        assert isinstance(resource, lambda_.CfnFunction)
+        if "layers" in options:
+            resource.layers = cdk.Lazy.uncached_list(_InGivenOrder(options["layers"], resource.layers or []))
+        resource.add_metadata(contract.METADATA_KEY, _described(target, loaded, queue_name(dead_letter_queue)))
+        # The L2 function always depends on its role, also where it refers to it.
+        resource.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W3005"]}})
+        FunctionRoutes(self, policy=policy, loaded=loaded)
+        _ResourceCount.watch(cdk.Stack.of(target))
+        _acknowledge_wildcards(target, options)
+
+
+def _acknowledge_wildcards(target: DispatchTarget, options: FunctionOptions) -> None:
+    for option, reason in _WILDCARDS.items():
+        if option in options:
+            wildcard = cdk.Acknowledgment(id="AwsSolutions-IAM5[Resource::*]", reason=reason)
+            cdk.Validations.of(target).acknowledge(wildcard)
+
+
+def _network_interfaces() -> iam.PolicyStatement:
+    return iam.PolicyStatement(
+        actions=[
+            "ec2:AssignPrivateIpAddresses",
+            "ec2:CreateNetworkInterface",
+            "ec2:DeleteNetworkInterface",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSubnets",
+            "ec2:UnassignPrivateIpAddresses",
+        ],
+        resources=["*"],
+    )
+
+
+def _described(target: DispatchTarget, loaded: Loaded, dead_letters: str) -> dict[str, object]:
+    """What tools read in the template, as `contract.METADATA_KEY` documents it."""
+    return {
+        "construct": type(target).__name__,
+        "path": target.node.path,
+        "modules": list(loaded.modules),
+        "routes": target.routes,
+        "dead_letter_queue": dead_letters,
+    }
+
+
+@jsii.implements(cdk.IListProducer)
+class _InGivenOrder:
+    """The layers as they were given, then those added later: the L2 function sorts them by path."""
+
+    def __init__(self, layers: Sequence[lambda_.ILayerVersion | lambda_.LayerVersion], sorted_arns: list[str]) -> None:
+        self._layers = layers
+        self._sorted_arns = sorted_arns
+
+    def produce(self, context: cdk.IResolveContext) -> list[str]:
+        given = [context.resolve(layer.layer_version_arn) for layer in self._layers]
+        return given + [arn for arn in context.resolve(self._sorted_arns) if arn not in given]
+
+
+class _ResourceCount(Construct):
+    """Warns once in a stack that grows towards CloudFormation's limit."""
+
+    _ID: Final = "TaskResourceCount"
+
+    def __init__(self, stack: cdk.Stack) -> None:
+        super().__init__(stack, self._ID)
+        self._stack = stack
+        check_at_synth(self, self._count)
+
+    @classmethod
+    def watch(cls, stack: cdk.Stack) -> None:
+        if stack.node.try_find_child(cls._ID) is None:
+            cls(stack)
+
+    def _count(self) -> list[str]:
+        resources = [
+            construct
+            for construct in self._stack.node.find_all()
+            if isinstance(construct, cdk.CfnResource) and construct.stack is self._stack
+        ]
+        if len(resources) > _MANY_RESOURCES:
+            warn(
+                self._stack,
+                "stack-resources",
+                f"{self._stack.node.path} has {len(resources)} resources, and CloudFormation takes 500: put the next "
+                "tasks into another stack, or a nested one; grants work across them",
+            )
+        return []

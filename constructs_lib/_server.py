@@ -1,0 +1,61 @@
+"""What all constructs that run tasks have in common."""
+
+from collections.abc import Iterable
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
+
+from constructs_lib._address import DispatchTarget, Loaded
+from constructs_lib._validation import check_at_synth
+
+__all__ = ["TaskServer"]
+
+
+class TaskServer(DispatchTarget):
+    """A construct whose function runs tasks.
+
+    Attributes:
+        function: the function that runs the tasks.
+        dead_letter_queue: where tasks go that are given up.
+        alarms: the alarms of the dead letter queue; none when it is a queue of yours.
+    """
+
+    function: lambda_.Function
+    dead_letter_queue: sqs.IQueue | sqs.Queue
+    alarms: tuple[cloudwatch.Alarm, ...]
+
+    def metric_errors(self, *, period: cdk.Duration | None = None, statistic: str = "Sum") -> cloudwatch.Metric:
+        """Invocations that ended in an error. Default: the sum over 5 minutes."""
+        return self.function.metric_errors(period=period, statistic=statistic)
+
+    def metric_dead_letters(
+        self, *, period: cdk.Duration | None = None, statistic: str = "Maximum"
+    ) -> cloudwatch.Metric:
+        """Tasks in the dead letter queue. Default: the maximum over 5 minutes."""
+        return self.dead_letter_queue.metric_approximate_number_of_messages_visible(period=period, statistic=statistic)
+
+    def _check_namespaces_at_synth(self, namespaces: Iterable[str], loaded: Loaded) -> None:
+        """Fail the synthesis when a task of ``namespaces`` would reach this function, which does not know it."""
+        served = frozenset(namespaces)
+
+        def unknown_tasks() -> list[str]:
+            known = loaded.known()
+            unknown = [
+                task
+                for task in loaded.source.tasks()
+                if not served.isdisjoint(task.namespaces) and task.module not in known
+            ]
+            # The whole tree is walked only for tasks that need a server of their own.
+            tree = self.node.root.node.find_all() if unknown else ()
+            served_alone = {target.address.task for target in tree if isinstance(target, DispatchTarget)}
+            return [
+                f"modules of {self.node.path} does not load {task.module!r}, whose task {task.name!r} "
+                f"({task.path.name}:{task.line}) is in its namespace {min(served.intersection(task.namespaces))!r}: "
+                f"add {task.module!r} to modules, or serve the task by a ManagedAsyncTask"
+                for task in unknown
+                if task.name not in served_alone
+            ]
+
+        check_at_synth(self, unknown_tasks)
