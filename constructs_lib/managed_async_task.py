@@ -1,0 +1,148 @@
+"""ManagedAsyncTask: one task, one function, one queue."""
+
+from typing import Final, Unpack
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from constructs_lib._address import Address, DispatchTarget, Loaded, physical_name
+from constructs_lib._event_source import (
+    DEFAULT_MAX_RECEIVE_COUNT,
+    QueueSettings,
+    check_concurrency,
+    check_max_receive_count,
+)
+from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of, timeout_of
+from constructs_lib._queue import DeadLetters, TaskQueue, check_dead_letter_queue, receive_permissions
+from constructs_lib._server import TaskServer
+from constructs_lib._validation import named_by
+from constructs_lib.task_code import TaskCode
+from runtime_lib import contract
+from runtime_lib.contract import Route
+
+__all__ = ["ManagedAsyncTask"]
+
+
+class ManagedAsyncTask(TaskServer):
+    """One task with a function and a queue of its own: five resources.
+
+    The tasks of a stack share a dead letter queue, its alarm, and one policy by which their queues take messages over
+    TLS only.
+
+    Args:
+        code: the asset that has the task.
+        task: the task as ``module:name``; it is looked for in the source, without importing it.
+        max_concurrency: how many copies of the function may run at once, 2 to 1,000. Default: no limit of its own.
+        batch_size: messages per invocation at most, 1 to 10,000; above 10 with a ``max_batching_window``. Default: 1,
+            so that an invocation is one task.
+        max_batching_window: how long to wait for a full batch, at most 5 minutes. Default: not at all.
+        max_receive_count: deliveries after which SQS itself moves a message to the dead letter queue, 1 to 1,000.
+            Default: 50; the task's retry policy gives up before that, and keeps the reason.
+        visibility_timeout: how long SQS waits for a report before it delivers again, at least the function's timeout.
+            Default: six times the function's timeout and the batching window.
+        dead_letter_queue: a standard queue for what is given up. Default: the one that the stack's tasks share.
+        encryption_key: key of the queue. Default: a key that SQS manages.
+        entry: a handler of your own as ``module:function``, which calls ours. Default: ours.
+        options: see `FunctionOptions`.
+
+    Attributes:
+        function: the function that runs the task.
+        queue: the queue it works on.
+        dead_letter_queue: where tasks go that are given up.
+        event_source: what has the function work on the queue.
+        alarms: the alarm of the shared dead letter queue; none for a dead letter queue of yours.
+
+    Raises:
+        ValueError: an argument is refused; the message says which, and what to do.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        code: TaskCode,
+        task: str,
+        max_concurrency: int | None = None,
+        batch_size: int = 1,
+        max_batching_window: cdk.Duration | None = None,
+        max_receive_count: int = DEFAULT_MAX_RECEIVE_COUNT,
+        visibility_timeout: cdk.Duration | None = None,
+        dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
+        encryption_key: kms.IKey | kms.Key | None = None,
+        entry: str | None = None,
+        **options: Unpack[FunctionOptions],
+    ) -> None:
+        super().__init__(scope, construct_id)
+        timeout = timeout_of(options)
+        settings = QueueSettings(max_concurrency, batch_size, max_batching_window, visibility_timeout)
+        with named_by(self):
+            definition = code.source.task(task)
+        handler = handler_of(self, code, entry, default=contract.MANAGED_ASYNC_TASK_HANDLER)
+        check_function_options(self, options)
+        settings.check(self, timeout)
+        check_max_receive_count(self, max_receive_count)
+        check_concurrency(self, options.get("reserved_concurrent_executions"), [max_concurrency])
+        check_dead_letter_queue(self, dead_letter_queue)
+
+        name = physical_name(self)
+        self.address = Address.of_task(definition.name, Route("sqs", name), encryption_key=encryption_key)
+        if dead_letter_queue is None:
+            shared = DeadLetters.of_stack(self)
+            self.dead_letter_queue, self.alarms = shared.queue, (shared.alarm,)
+        else:
+            self.dead_letter_queue, self.alarms = dead_letter_queue, ()
+        self.queue: Final = TaskQueue(
+            self,
+            "Queue",
+            queue_name=name,
+            encryption_key=encryption_key,
+            visibility_timeout=settings.visibility(timeout),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letter_queue, max_receive_count=max_receive_count),
+            removal_policy=options.get("removal_policy"),
+        )
+        self.function = TaskFunction(
+            self,
+            function_name=name,
+            code=code,
+            handler=handler,
+            loaded=Loaded(code.source, (definition.module,)),
+            dead_letter_queue=self.dead_letter_queue,
+            statements=receive_permissions(self.queue),
+            task_environment={contract.ENV_MAX_RECEIVE_COUNT: cdk.Tokenization.stringify_number(max_receive_count)},
+            **options,
+        )
+        self.event_source: Final = settings.add_mapping(self.function, "Mapping", self.queue)
+
+    @classmethod
+    def from_queue_name(
+        cls,
+        scope: Construct,
+        construct_id: str,
+        *,
+        task: str,
+        queue_name: str,
+        encryption_key: kms.IKey | kms.Key | None = None,
+    ) -> DispatchTarget:
+        """A task that is deployed elsewhere in this account and region, to dispatch to.
+
+        Args:
+            scope: the scope.
+            construct_id: the id.
+            task: the name it is registered under there, such as ``shop.tasks.invoice``.
+            queue_name: the name of its queue.
+            encryption_key: the key of its queue. Default: a key that SQS manages.
+        """
+        address = Address.of_task(task, Route("sqs", queue_name), encryption_key=encryption_key)
+        return cls.imported(scope, construct_id, address)
+
+    def metric_waiting(self, *, period: cdk.Duration | None = None, statistic: str = "Maximum") -> cloudwatch.Metric:
+        """Messages that wait to be received. Default: the maximum over 5 minutes."""
+        return self.queue.metric_approximate_number_of_messages_visible(period=period, statistic=statistic)
+
+    def metric_oldest_age(self, *, period: cdk.Duration | None = None, statistic: str = "Maximum") -> cloudwatch.Metric:
+        """Age of the oldest message in the queue, in seconds. Default: the maximum over 5 minutes."""
+        return self.queue.metric_approximate_age_of_oldest_message(period=period, statistic=statistic)
