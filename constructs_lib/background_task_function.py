@@ -1,0 +1,147 @@
+"""BackgroundTaskFunction: namespaces of tasks on Lambda's asynchronous invocation."""
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import aws_cdk as cdk
+import jsii
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from constructs_lib._address import Address, DispatchTarget, physical_name
+from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of, loaded_modules
+from constructs_lib._queue import DeadLetters, check_dead_letter_queue
+from constructs_lib._server import TaskServer
+from constructs_lib._validation import names, require_duration, require_number
+from constructs_lib.task_code import TaskCode
+from runtime_lib import contract
+from runtime_lib.contract import DEFAULT_NAMESPACE, Priority, Route
+
+__all__ = ["BackgroundTaskFunction"]
+
+
+class BackgroundTaskFunction(TaskServer):
+    """A function that runs the tasks of its namespaces, each dispatched by one asynchronous invocation.
+
+    The cheapest way: no queue, and Lambda's own two retries, about one and two minutes later. For retries at times of
+    your own, delays, priorities or a cap on concurrency without lost attempts, use a construct with queues.
+
+    Args:
+        code: the asset that has the tasks.
+        modules: the modules to import at start, so that their tasks are known.
+        namespace: one namespace or several that this function serves. Default: ``DEFAULT``.
+        retry_attempts: how often Lambda runs a task again that failed, 0 to 2. Default: 2.
+        max_event_age: how long Lambda keeps trying, 60 seconds to 6 hours. Default: 6 hours.
+        entry: a handler of your own as ``module:function``, which calls ours. Default: ours.
+        dead_letter_queue: a standard queue for what is given up. Default: one of its own, kept 14 days, with an alarm.
+        encryption_key: key of the dead letter queue of its own. Default: a key that SQS manages.
+        options: see `FunctionOptions`.
+
+    Attributes:
+        function: the function that runs the tasks.
+        dead_letter_queue: where tasks go that are given up.
+        alarms: the alarm of the dead letter queue; none for a dead letter queue of yours.
+
+    Raises:
+        ValueError: an argument is refused; the message says which, and what to do.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        code: TaskCode,
+        modules: Sequence[str],
+        namespace: str | Sequence[str] = DEFAULT_NAMESPACE,
+        retry_attempts: int = contract.LAMBDA_MAX_ASYNC_RETRIES,
+        max_event_age: cdk.Duration | None = None,
+        entry: str | None = None,
+        dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
+        encryption_key: kms.IKey | kms.Key | None = None,
+        **options: Unpack[FunctionOptions],
+    ) -> None:
+        super().__init__(scope, construct_id)
+        namespaces = names(self, "namespace", namespace)
+        loaded = loaded_modules(self, code, modules)
+        handler = handler_of(self, code, entry, default=contract.BACKGROUND_TASK_FUNCTION_HANDLER)
+        check_function_options(self, options)
+        require_number(
+            self,
+            "retry_attempts",
+            retry_attempts,
+            0,
+            contract.LAMBDA_MAX_ASYNC_RETRIES,
+            remedy="serve the namespace by PriorityTaskQueues for more",
+        )
+        require_duration(
+            self,
+            "max_event_age",
+            max_event_age,
+            contract.LAMBDA_MIN_EVENT_AGE_SECONDS,
+            contract.LAMBDA_MAX_EVENT_AGE_SECONDS,
+            remedy="serve the namespace by PriorityTaskQueues to wait longer",
+        )
+        check_dead_letter_queue(self, dead_letter_queue)
+
+        name = physical_name(self)
+        routes = {Priority.DEFAULT: Route("lambda", name)}
+        self.address = Address.of_namespaces(self, namespaces, routes, loaded=loaded)
+        if dead_letter_queue is None:
+            own = DeadLetters(self, encryption_key=encryption_key, removal_policy=options.get("removal_policy"))
+            self.dead_letter_queue, self.alarms = own.queue, (own.alarm,)
+        else:
+            self.dead_letter_queue, self.alarms = dead_letter_queue, ()
+        self.function = TaskFunction(
+            self,
+            function_name=name,
+            code=code,
+            handler=handler,
+            loaded=loaded,
+            dead_letter_queue=self.dead_letter_queue,
+            **options,
+        )
+        self.function.configure_async_invoke(
+            retry_attempts=retry_attempts, max_event_age=max_event_age, on_failure=_Destination(self.dead_letter_queue)
+        )
+        self._check_namespaces_at_synth(namespaces, loaded)
+
+    @classmethod
+    def from_function_name(
+        cls,
+        scope: Construct,
+        construct_id: str,
+        *,
+        function_name: str,
+        namespace: str | Sequence[str] = DEFAULT_NAMESPACE,
+    ) -> DispatchTarget:
+        """A function that is deployed elsewhere in this account and region, to dispatch to.
+
+        Args:
+            scope: the scope.
+            construct_id: the id.
+            function_name: its name.
+            namespace: one namespace or several that it serves. Default: ``DEFAULT``.
+        """
+        routes = {Priority.DEFAULT: Route("lambda", function_name)}
+        address = Address.of_namespaces(scope, names(scope, "namespace", namespace), routes)
+        return cls.imported(scope, construct_id, address)
+
+
+@jsii.implements(lambda_.IDestination)
+class _Destination:
+    """The dead letter queue as Lambda's destination; the function's own policy already lets it write there."""
+
+    def __init__(self, queue: sqs.IQueue | sqs.Queue) -> None:
+        self._queue = queue
+
+    def bind(
+        self,
+        scope: Construct,  # noqa: ARG002  (names and parameters are those of the interface)
+        fn: lambda_.IFunction,  # noqa: ARG002
+        *,
+        type: lambda_.DestinationType,  # noqa: A002, ARG002
+    ) -> lambda_.DestinationConfig:
+        return lambda_.DestinationConfig(destination=self._queue.queue_arn)
