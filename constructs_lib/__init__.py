@@ -1,0 +1,54 @@
+"""AWS CDK constructs for background tasks.
+
+Everything is loaded when it is first used: a name costs what it needs, and listing them costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from constructs_lib._address import DispatchTarget
+    from constructs_lib._event_source import QueueSettings
+    from constructs_lib._function import FunctionOptions
+    from constructs_lib._task_definition import TaskReferenceError
+    from constructs_lib.background_task_function import BackgroundTaskFunction
+    from constructs_lib.managed_async_task import ManagedAsyncTask
+    from constructs_lib.priority_task_queues import PriorityTaskQueues
+    from constructs_lib.task_code import TaskCode
+    from runtime_lib.contract import Priority
+
+__all__ = [
+    "BackgroundTaskFunction",
+    "DispatchTarget",
+    "FunctionOptions",
+    "ManagedAsyncTask",
+    "Priority",
+    "PriorityTaskQueues",
+    "QueueSettings",
+    "TaskCode",
+    "TaskReferenceError",
+]
+
+_MODULES = {
+    "BackgroundTaskFunction": "constructs_lib.background_task_function",
+    "DispatchTarget": "constructs_lib._address",
+    "FunctionOptions": "constructs_lib._function",
+    "ManagedAsyncTask": "constructs_lib.managed_async_task",
+    "Priority": "runtime_lib.contract",
+    "PriorityTaskQueues": "constructs_lib.priority_task_queues",
+    "QueueSettings": "constructs_lib._event_source",
+    "TaskCode": "constructs_lib.task_code",
+    "TaskReferenceError": "constructs_lib._task_definition",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
