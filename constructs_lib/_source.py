@@ -119,16 +119,15 @@ class SourceTree:
         return loaded
 
     def _imports(self, module: ParsedModule) -> Iterator[str]:
-        for source, name in module.imports:
-            yield source
-            if name is not None and (
-                source not in self._modules.files or name not in self._modules.parse(source).names
-            ):
-                yield f"{source}.{name}"
+        imported: list[tuple[str, str | None]] = list(module.imports)
         for source in module.stars:
+            names = self._modules.parse(source).all_names() if source in self._modules.files else None
+            imported += [(source, None), *((source, name) for name in names or ())]
+        for source, name in imported:
             yield source
-            if source in self._modules.files:
-                yield from (f"{source}.{name}" for name in self._modules.parse(source).all_names() or ())
+            if name is not None:
+                origins = self._modules.attribute(source, name)
+                yield from (origin.name for origin in origins if isinstance(origin, Module))
 
     # --- Tasks -------------------------------------------------------------------------------------------------------
 
