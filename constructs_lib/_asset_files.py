@@ -31,11 +31,12 @@ def package_root(package: str) -> Path:
             f"package={package!r} cannot be imported from here: run from the directory that holds it, "
             "put that directory on PYTHONPATH, or install the project (pip install -e .)"
         )
-    roots = [Path(location) for location in spec.submodule_search_locations or ()]
-    if len(roots) != 1 or not roots[0].is_dir():
-        found = ", ".join(map(str, roots)) or spec.origin
+    # A package without __init__.py has a location for each entry of sys.path that holds it.
+    roots = {Path(location).resolve() for location in spec.submodule_search_locations or ()}
+    if len(roots) != 1 or not all(root.is_dir() for root in roots):
+        found = ", ".join(sorted(map(str, roots))) or spec.origin
         raise ValueError(f"package={package!r} is {found}: it has to be a package in one directory")
-    return roots[0].resolve()
+    return roots.pop()
 
 
 def package_files(root: Path, exclude: Sequence[str]) -> dict[str, Path]:
@@ -44,7 +45,7 @@ def package_files(root: Path, exclude: Sequence[str]) -> dict[str, Path]:
     Symbolic links are followed. See `TaskCode.from_package` for what is left out.
 
     Raises:
-        ValueError: a pattern is not relative to the root; or a link leads back to a directory above it.
+        ValueError: a pattern is not relative to the root; or a link is broken or leads to a directory above it.
     """
     return dict(_walk(root, (), _patterns(exclude), (root.resolve(),)))
 
@@ -61,8 +62,12 @@ def _walk(
             if real in above:
                 raise ValueError(f"{entry} links to {real}, which contains it: remove the link, or give it in exclude=")
             yield from _walk(entry, path, patterns, (*above, real))
-        else:
+        elif entry.is_file():
             yield "/".join(path), entry
+        else:
+            raise ValueError(
+                f"{entry} is neither file nor directory, or a broken link: remove it, or give it in exclude="
+            )
 
 
 def _never(entry: Path) -> bool:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Final, NamedTuple, final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 import aws_cdk as cdk
 import jsii
@@ -51,7 +52,7 @@ class TaskCode:
         self._root = root
         self._files = {f"{package}/{name}": path for name, path in files.items()} | _runtime_files()
         self._requirements = requirements
-        self._installed: dict[_Target, TemporaryDirectory[str]] = {}
+        self._installed: dict[_Target, Path] = {}
         self._codes: WeakKeyDictionary[cdk.Stack, dict[_Target | None, aws_lambda.Code]] = WeakKeyDictionary()
 
     @classmethod
@@ -154,13 +155,12 @@ class TaskCode:
         assert self._requirements is not None
         directory = self._installed.get(target)
         if directory is None:
-            directory = TemporaryDirectory(prefix="task-code-")
-            install_wheels(
-                self._requirements, Path(directory.name), python=target.python, architecture=target.architecture
-            )
+            directory = Path(mkdtemp(prefix="task-code-"))
+            finalize(self, rmtree, directory, ignore_errors=True)
+            install_wheels(self._requirements, directory, python=target.python, architecture=target.architecture)
             self._installed[target] = directory
         files = {}
-        for name, path in installed_files(Path(directory.name)):
+        for name, path in installed_files(directory):
             top = name.partition("/")[0]
             if top in {self.package, _CDK}:
                 raise ValueError(

@@ -33,7 +33,8 @@ def template_of(stack: cdk.Stack) -> dict[str, Any]:
 
     It is equal wherever and whenever the stack is synthesized, until the stack itself changes: hashes of assets read
     ``<asset hash>``, those in the logical ids of Lambda versions and API deployments ``<hash>``; CDK's metadata and its
-    check of the bootstrap version are left out. Names made from construct paths stay.
+    check of the bootstrap version are left out. Names made from construct paths stay. With ``CDK_VALIDATION=false`` in
+    the environment a synthesis takes a quarter of its time.
 
     Raises:
         RuntimeError: the stack cannot be synthesized, or its resources depend on each other in a circle.

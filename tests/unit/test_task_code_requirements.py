@@ -1,0 +1,183 @@
+"""constructs_lib.TaskCode with requirements: installed for Lambda's platform, from wheels made here."""
+
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk import aws_lambda
+from aws_cdk.aws_lambda import Architecture, Runtime
+
+from constructs_lib import TaskCode, _wheels
+
+WriteWheels = Callable[..., Path]
+
+
+def write_wheel(directory: Path, tag: str, files: Mapping[str, str], name: str = "rates") -> None:
+    """A wheel as PyPI would serve it."""
+    info = f"{name}-1.0.dist-info"
+    metadata = {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n",
+        f"{info}/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
+    }
+    contents = {**files, **metadata}
+    record = "".join(f"{path},,\n" for path in [*contents, f"{info}/RECORD"])
+    with zipfile.ZipFile(directory / f"{name}-1.0-{tag}.whl", "w") as wheel:
+        for path, content in {**contents, f"{info}/RECORD": record}.items():
+            wheel.writestr(path, content)
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "shop"
+    root.mkdir()
+    (root / "__init__.py").write_text("import rates\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return root
+
+
+@pytest.fixture
+def requirements(tmp_path: Path) -> Path:
+    """A requirements file that takes ``rates`` from the wheels beside it, whatever pip is configured to use."""
+    file = tmp_path / "requirements.txt"
+    file.write_text(f"--no-index\n--find-links {tmp_path}\nrates==1.0\n")
+    return file
+
+
+def bundle(code: TaskCode, runtime: Runtime = Runtime.PYTHON_3_13, architecture: Architecture | None = None) -> Path:
+    app = cdk.App()
+    stack = cdk.Stack(app, "Shop")
+    architecture = architecture or Architecture.ARM_64
+    aws_lambda.Function(
+        stack,
+        "F",
+        runtime=runtime,
+        architecture=architecture,
+        handler="a.b",
+        code=code.for_stack(stack, runtime=runtime, architecture=architecture),
+    )
+    [asset] = (path for path in Path(app.synth().directory).glob("asset.*") if path.is_dir())
+    return asset
+
+
+def test_wheels_are_chosen_by_the_functions_python_and_architecture(
+    package: Path, requirements: Path, tmp_path: Path
+) -> None:
+    for tag in (
+        "cp313-cp313-manylinux_2_28_aarch64",
+        "cp313-cp313-manylinux2014_x86_64",
+        "cp311-cp311-manylinux_2_17_x86_64",
+    ):
+        write_wheel(tmp_path, tag, {"rates/__init__.py": f"TAG = {tag!r}\n"})
+    code = TaskCode.from_package("shop", requirements=requirements)
+    arm, intel, older = (
+        bundle(code, Runtime.PYTHON_3_13, Architecture.ARM_64),
+        bundle(code, Runtime.PYTHON_3_13, Architecture.X86_64),
+        bundle(code, Runtime.PYTHON_3_11, Architecture.X86_64),
+    )
+    assert "cp313-cp313-manylinux_2_28_aarch64" in (arm / "rates" / "__init__.py").read_text()
+    assert "cp313-cp313-manylinux2014_x86_64" in (intel / "rates" / "__init__.py").read_text()
+    assert "cp311-cp311-manylinux_2_17_x86_64" in (older / "rates" / "__init__.py").read_text()
+    assert len({arm.name, intel.name, older.name}) == 3
+
+
+def test_glibc_of_the_runtime_decides_which_wheels_run() -> None:
+    newest = {python: _wheels._platforms(python, "arm64")[0] for python in ("3.11", "3.12", "3.14")}
+    assert newest == {
+        "3.11": "manylinux_2_26_aarch64",
+        "3.12": "manylinux_2_34_aarch64",
+        "3.14": "manylinux_2_34_aarch64",
+    }
+
+
+def test_installed_files_are_the_same_on_every_machine_and_installed_once(
+    package: Path, requirements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_wheel(tmp_path, "py3-none-any", {"rates/__init__.py": "", "rates/table.csv": "EUR,1\n"})
+    runs = []
+    run = _wheels.subprocess.run
+    monkeypatch.setattr(
+        _wheels.subprocess, "run", lambda *args, **options: (runs.append(args), run(*args, **options))[1]
+    )
+    code = TaskCode.from_package("shop", requirements=requirements)
+    first, second = bundle(code), bundle(code)
+    assert first.name == second.name
+    assert len(runs) == 1
+    installed = {path.relative_to(first).as_posix() for path in first.rglob("*") if path.is_file()}
+    assert {name for name in installed if not name.startswith("runtime_lib/")} == {
+        "shop/__init__.py",
+        "rates/__init__.py",
+        "rates/table.csv",
+        "rates-1.0.dist-info/METADATA",
+        "rates-1.0.dist-info/WHEEL",
+        "rates-1.0.dist-info/entry_points.txt",
+        "rates-1.0.dist-info/INSTALLER",
+        "rates-1.0.dist-info/REQUESTED",
+    }
+
+
+def test_code_is_shared_by_functions_of_one_python_and_architecture(package: Path, requirements: Path) -> None:
+    code = TaskCode.from_package("shop", requirements=requirements)
+    stack = cdk.Stack(cdk.App(), "Shop")
+    arm = code.for_stack(stack, runtime=Runtime.PYTHON_3_13, architecture=Architecture.ARM_64)
+    assert code.for_stack(stack, runtime=Runtime.PYTHON_3_13, architecture=Architecture.ARM_64) is arm
+    assert code.for_stack(stack, runtime=Runtime.PYTHON_3_12, architecture=Architecture.ARM_64) is not arm
+    assert code.for_stack(stack, runtime=Runtime.PYTHON_3_13, architecture=Architecture.X86_64) is not arm
+
+
+def test_requirements_that_have_no_wheel_are_refused_with_what_pip_says(package: Path, requirements: Path) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        bundle(TaskCode.from_package("shop", requirements=requirements))
+    message = str(caught.value)
+    assert "Shop/F" in message
+    assert "cannot be installed for Python 3.13 on arm64 (wheels only)" in message
+    assert "No matching distribution found for rates==1.0" in message
+    assert "docker" not in message
+
+
+def test_this_distribution_in_the_requirements_brings_nothing(
+    package: Path, requirements: Path, tmp_path: Path
+) -> None:
+    ours = {f"{name}/__init__.py": "raise RuntimeError\n" for name in ("constructs_lib", "tasks_cli", "runtime_lib")}
+    write_wheel(tmp_path, "py3-none-any", {"rates/__init__.py": "", **ours})
+    asset = bundle(TaskCode.from_package("shop", requirements=requirements))
+    assert {path.name for path in asset.iterdir()} == {"shop", "rates", "rates-1.0.dist-info", "runtime_lib"}
+    assert (asset / "runtime_lib" / "contract.py").is_file()
+    assert "raise RuntimeError" not in (asset / "runtime_lib" / "__init__.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("installed", "why"), [("aws_cdk", "synthesized with, not run"), ("shop", "as your own package is called")]
+)
+def test_requirements_that_bring_the_cdk_or_a_second_package_are_refused(
+    package: Path, requirements: Path, tmp_path: Path, installed: str, why: str
+) -> None:
+    write_wheel(tmp_path, "py3-none-any", {f"{installed}/__init__.py": ""})
+    with pytest.raises(RuntimeError, match=f"installs {installed}, .*{why}: leave out the requirement"):
+        bundle(TaskCode.from_package("shop", requirements=requirements))
+
+
+def test_requirements_need_runtime_and_architecture(package: Path, requirements: Path) -> None:
+    code = TaskCode.from_package("shop", requirements=requirements)
+    stack = cdk.Stack(cdk.App(), "Shop")
+    with pytest.raises(ValueError, match="give for_stack"):
+        code.for_stack(stack)
+    with pytest.raises(ValueError, match="give for_stack"):
+        code.for_stack(stack, runtime=Runtime.PYTHON_3_13)
+    with pytest.raises(ValueError, match=r"runtime='nodejs22\.x': tasks run on a Python runtime"):
+        code.for_stack(stack, runtime=Runtime.NODEJS_22_X, architecture=Architecture.ARM_64)
+
+
+def test_missing_requirements_file_is_refused(package: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"there is no file .*nowhere\.txt"):
+        TaskCode.from_package("shop", requirements=tmp_path / "nowhere.txt")
+
+
+def test_missing_pip_is_answered_with_how_to_install_it(
+    package: Path, requirements: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_wheels, "find_spec", lambda _: None)
+    with pytest.raises(RuntimeError, match=r"has no pip\. Install pip into it"):
+        bundle(TaskCode.from_package("shop", requirements=requirements))
