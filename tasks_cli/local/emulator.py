@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays open; MiniStack's own setting."""
@@ -40,10 +40,12 @@ def end_group_with_starter(directory: Path) -> None:
 
 def serve(socket_descriptor: int, certificate: Path | None, key: Path | None) -> None:
     """Serve MiniStack on the socket until the process ends."""
-    import hypercorn.asyncio  # noqa: PLC0415  (slow to import: the watch above is in place by now)
+    # Slow to import: `main` has the signals and the starter watched by now.
+    import hypercorn.asyncio  # noqa: PLC0415
     from hypercorn.config import Config  # noqa: PLC0415
     from ministack.app import app  # type: ignore[import-untyped]  # noqa: PLC0415
 
+    permit_batches_like_single_requests()
     config = Config()
     config.bind = [f"fd://{socket_descriptor}"]
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
@@ -56,6 +58,22 @@ def serve(socket_descriptor: int, certificate: Path | None, key: Path | None) ->
         await hypercorn.asyncio.serve(app, config, shutdown_trigger=asyncio.Event().wait)
 
     asyncio.run(run())
+
+
+def permit_batches_like_single_requests() -> None:
+    """Ask for sqs:SendMessage where MiniStack asks for sqs:SendMessageBatch, which IAM does not know.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
+    """
+    from ministack.core import iam_actions  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    extract = iam_actions.extract_iam_action
+
+    def extract_without_batch(*arguments: Any, **named: Any) -> str | None:
+        action: str | None = extract(*arguments, **named)
+        return action.removesuffix("Batch") if action and action.startswith("sqs:") else action
+
+    iam_actions.extract_iam_action = extract_without_batch
 
 
 def main() -> None:

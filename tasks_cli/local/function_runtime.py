@@ -25,7 +25,7 @@ case "${AWS_LAMBDA_EXEC_WRAPPER:-}" in
 esac
 export AWS_LAMBDA_LOG_GROUP_NAME="${AWS_LAMBDA_LOG_GROUP_NAME:-/aws/lambda/$AWS_LAMBDA_FUNCTION_NAME}"
 export PYTHONPATH="$LAMBDA_TASK_ROOT${PYTHONPATH:+:$PYTHONPATH}:$TASKS_LOCAL_PACKAGES"
-exec ${wrapper:+"$wrapper"} "$TASKS_LOCAL_PYTHON" -S -m awslambdaric "$_HANDLER"
+exec ${wrapper:+"$wrapper"} "$TASKS_LOCAL_PYTHON" -S -m tasks_local_function "$_HANDLER"
 """
 """``-S`` hides the developer's site-packages: a module that the function's code lacks is missing here too."""
 
@@ -47,6 +47,7 @@ def environment(directory: Path) -> dict[str, str]:
     packages.mkdir()
     for path in _package_paths():
         (packages / path.name).symlink_to(path)
+    (packages / "tasks_local_function.py").symlink_to(Path(__file__).with_name("function_main.py"))
     version = sys.version_info
     return {
         "AWS_EXECUTION_ENV": f"AWS_Lambda_python{version.major}.{version.minor}",
