@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from tasks_cli.commands import local, synth
+from tasks_cli.commands import dead_letters, dispatch, local, synth
 from tasks_cli.errors import CliError, UsageError
 
 EXIT_FAILED = 1
@@ -38,6 +38,8 @@ app = typer.Typer(
 )
 app.command("synth")(synth.synth)
 app.add_typer(local.app, name="local")
+app.command("dispatch")(dispatch.dispatch)
+app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def run() -> NoReturn:
@@ -51,7 +53,20 @@ def run() -> NoReturn:
         _fail(str(error), EXIT_USAGE)
     except CliError as error:
         _fail(str(error), EXIT_FAILED)
+    except Exception as error:
+        if not _is_expected(error):
+            raise
+        _fail(str(error), EXIT_FAILED)
     sys.exit(0)
+
+
+def _is_expected(error: Exception) -> bool:
+    """Whether the error's message says it all: AWS refused something, or a task cannot be dispatched or run."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  (slow to import)
+
+    from runtime_lib.errors import TaskError  # noqa: PLC0415
+
+    return isinstance(error, BotoCoreError | ClientError | TaskError)
 
 
 def _exit(number: int, _frame: object) -> NoReturn:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LOCAL_REGION = "us-east-1"
 LOCAL_ACCOUNT = "000000000000"
+_LOCAL_KEY = "test"
 _CONNECTIONS = 50
 """Connections a client keeps: as many threads can use it at once."""
 
@@ -46,6 +47,22 @@ class Cloud:
     def region(self) -> str | None:
         """The region of the clients; None when AWS is meant and no region is configured."""
         return self._session.region_name
+
+    def environment(self) -> dict[str, str]:
+        """The variables with which a process reaches the local cloud by boto3's defaults; none for AWS."""
+        if self.url is None:
+            return {}
+        variables = {
+            "AWS_ACCESS_KEY_ID": _LOCAL_KEY,
+            "AWS_SECRET_ACCESS_KEY": _LOCAL_KEY,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_DEFAULT_REGION": LOCAL_REGION,
+            "AWS_REGION": LOCAL_REGION,
+            "AWS_ENDPOINT_URL": self.url,
+            "NO_PROXY": "127.0.0.1",
+        }
+        return variables | ({"AWS_CA_BUNDLE": str(self.ca_bundle)} if self.ca_bundle else {})
 
     def __str__(self) -> str:
         return f"the local cloud at {self.url}" if self.is_local else f"AWS in {self.region or 'no region'}"
@@ -117,4 +134,4 @@ def _local_session() -> boto3.Session:
             "credentials_file": (None, None, os.devnull, None),
         }
     )
-    return boto3.Session("test", "test", region_name=LOCAL_REGION, botocore_session=session)
+    return boto3.Session(_LOCAL_KEY, _LOCAL_KEY, region_name=LOCAL_REGION, botocore_session=session)

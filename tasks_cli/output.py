@@ -20,6 +20,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+def print_json_line(value: Any) -> None:
+    """Print one of many answers as a line of JSON, at once."""
+    print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print the answer as a table; without a terminal as tab-separated lines, cut nowhere."""
     from rich.console import Console  # noqa: PLC0415  (slow to import)

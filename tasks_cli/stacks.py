@@ -11,10 +11,14 @@ from tasks_cli.cloud import Cloud
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation.type_defs import StackTypeDef
 
+_NESTED = "AWS::CloudFormation::Stack"
+
 
 class Resource(NamedTuple):
     """A resource of a deployed stack."""
 
+    stack: str
+    """Name of its stack; the identifier, if that is a nested one."""
     logical_id: str
     kind: str
     physical_id: str
@@ -37,7 +41,16 @@ def top_level(cloud: Cloud) -> "list[StackTypeDef]":
     """Every stack that is nobody's nested stack, by name."""
     pages = cloud.client("cloudformation").get_paginator("describe_stacks").paginate()
     stacks = [stack for page in pages for stack in page["Stacks"]]
-    return sorted((stack for stack in stacks if not stack.get("ParentId")), key=lambda stack: stack["StackName"])
+    # The emulator does not tell a nested stack's parent.
+    nested = {
+        resource.physical_id
+        for stack in stacks
+        for resource in resources(cloud, stack["StackName"])
+        if resource.kind == _NESTED
+    }
+    return sorted(
+        (stack for stack in stacks if stack.get("StackId") not in nested), key=lambda stack: stack["StackName"]
+    )
 
 
 def outputs(stack: "StackTypeDef") -> dict[str, str]:
@@ -45,27 +58,20 @@ def outputs(stack: "StackTypeDef") -> dict[str, str]:
     return {output.get("OutputKey", ""): output.get("OutputValue", "") for output in stack.get("Outputs", [])}
 
 
-def with_nested(cloud: Cloud, name: str) -> Iterator[str]:
-    """The name of a stack, then the identifiers of its nested stacks at any depth."""
-    yield name
-    for resource in resources(cloud, name):
-        if resource.kind == "AWS::CloudFormation::Stack":
-            yield from with_nested(cloud, resource.physical_id)
-
-
-def resources(cloud: Cloud, name: str) -> list[Resource]:
-    """The resources of one stack, without those of nested stacks."""
+def resources(cloud: Cloud, name: str) -> Iterator[Resource]:
+    """The resources of a stack, each nested stack followed by its own."""
     client = cloud.client("cloudformation")
-    template = client.get_template(StackName=name)["TemplateBody"]
-    parsed = json.loads(template) if isinstance(template, str) else template
-    pages = client.get_paginator("list_stack_resources").paginate(StackName=name)
-    return [
-        Resource(
-            logical_id=summary["LogicalResourceId"],
-            kind=summary["ResourceType"],
-            physical_id=summary.get("PhysicalResourceId", ""),
-            metadata=parsed["Resources"].get(summary["LogicalResourceId"], {}).get("Metadata", {}),
-        )
-        for page in pages
-        for summary in page["StackResourceSummaries"]
-    ]
+    template: Any = client.get_template(StackName=name)["TemplateBody"]
+    described = (json.loads(template) if isinstance(template, str) else template)["Resources"]
+    for page in client.get_paginator("list_stack_resources").paginate(StackName=name):
+        for summary in page["StackResourceSummaries"]:
+            resource = Resource(
+                stack=name,
+                logical_id=summary["LogicalResourceId"],
+                kind=summary["ResourceType"],
+                physical_id=summary.get("PhysicalResourceId", ""),
+                metadata=described.get(summary["LogicalResourceId"], {}).get("Metadata", {}),
+            )
+            yield resource
+            if resource.kind == _NESTED:
+                yield from resources(cloud, resource.physical_id)

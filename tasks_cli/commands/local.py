@@ -7,8 +7,11 @@ import typer
 
 from tasks_cli import output
 from tasks_cli.commands.synth import App, Validate
+from tasks_cli.errors import CliError
+from tasks_cli.target import local_cloud
 
 if TYPE_CHECKING:
+    from tasks_cli.deployed import Function
     from tasks_cli.local.detached import RunningCloud
 
 app = typer.Typer(
@@ -20,10 +23,16 @@ app = typer.Typer(
 Port = Annotated[
     int, typer.Option("--port", help="Port on 127.0.0.1; default: a free one.", min=0, max=65535, show_default=False)
 ]
+LoggedFunction = Annotated[
+    str | None, typer.Argument(help="A function's name or its construct's path; default: every function.")
+]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")]
 EnforceIam = Annotated[
     bool,
     typer.Option("--enforce-iam", help="Deny functions what their roles do not allow; serves https, as policies ask."),
 ]
+FOLLOW_SECONDS = 0.5
+"""How often new lines are looked for."""
 
 
 @app.command("up")
@@ -62,7 +71,7 @@ def deploy(*, app: App = None, validate: Validate = False, json: output.Json = F
     from tasks_cli.synthesis import app_command, synthesize  # noqa: PLC0415
 
     project = Path.cwd()
-    cloud = _running(project).cloud()
+    cloud = local_cloud()
     folder, notes = synthesize(app_command(project, app), project, validate=validate)
     for note in notes:
         output.say(f"{note.level}: {note.path}: {note.message}")
@@ -74,6 +83,66 @@ def deploy(*, app: App = None, validate: Validate = False, json: output.Json = F
         print(f"{stack.name}: deployed in {stack.seconds:.1f} s")
         for name, value in sorted(stack.outputs.items()):
             print(f"  {name} = {value}")
+
+
+@app.command("status")
+def status(*, json: output.Json = False) -> None:
+    """Show the stacks of the local cloud, their functions, and what waits in their queues."""
+    from tasks_cli import deployed, stacks  # noqa: PLC0415
+
+    cloud = local_cloud()
+    found = stacks.top_level(cloud)
+    names = [stack["StackName"] for stack in found]
+    functions, queues = deployed.functions(cloud, names), deployed.queues(cloud, names)
+    if json:
+        output.print_json(
+            {
+                "url": cloud.url,
+                "stacks": [{"name": stack["StackName"], "status": stack["StackStatus"]} for stack in found],
+                "functions": [function._asdict() for function in functions],
+                "queues": [queue._asdict() for queue in queues],
+            }
+        )
+        return
+    print(f"The local cloud is at {cloud.url}.")
+    if not found:
+        print("Nothing is deployed: `tasks local deploy`")
+        return
+    output.print_table("Stacks", ["stack", "status"], [(stack["StackName"], stack["StackStatus"]) for stack in found])
+    rows = [(function.name, function.construct, function.path) for function in functions]
+    output.print_table("Functions", ["function", "construct", "path"], rows)
+    counts = [(queue.name, queue.waiting, queue.delayed, queue.in_flight) for queue in queues]
+    output.print_table("Queues", ["queue", "waiting", "delayed", "in flight"], counts)
+
+
+@app.command("logs")
+def logs(function: LoggedFunction = None, *, follow: Follow = False, json: output.Json = False) -> None:
+    r"""Print what the functions of the local cloud print, the oldest first; with --json a document per line.
+
+    \b
+    Examples:
+      tasks local logs
+      tasks local logs Shop-Invoice-1A2B --follow
+      tasks local logs Shop/Invoice
+    """
+    import time  # noqa: PLC0415
+
+    from tasks_cli import deployed  # noqa: PLC0415
+    from tasks_cli.local.logs import LogReader  # noqa: PLC0415
+
+    cloud = local_cloud()
+    names = _matching(deployed.functions(cloud, deployed.stack_names(cloud, None)), function)
+    reader = LogReader(cloud, names)
+    while True:
+        for line in reader.read():
+            if json:
+                output.print_json_line(line._asdict())
+            else:
+                at = time.strftime("%H:%M:%S", time.localtime(line.timestamp))
+                print(f"{at} {line.function} {line.message}", flush=True)
+        if not follow:
+            return
+        time.sleep(FOLLOW_SECONDS)
 
 
 @app.command("down")
@@ -90,14 +159,13 @@ def down(*, json: output.Json = False) -> None:
         print("No local cloud of this folder runs.")
 
 
-def _running(project: Path) -> "RunningCloud":
-    from tasks_cli.local.detached import find  # noqa: PLC0415
-    from tasks_cli.local.process import LocalCloudError  # noqa: PLC0415
-
-    running = find(project)
-    if running is None:
-        raise LocalCloudError("no local cloud of this folder runs: start one with `tasks local up`")
-    return running
+def _matching(functions: "list[Function]", wanted: str | None) -> list[str]:
+    """The names of the functions of this name or construct path; of all, if none is wanted."""
+    found = [function.name for function in functions if wanted in {None, function.name, function.path}]
+    if wanted and not found:
+        known = ", ".join(sorted(function.name for function in functions)) or "none"
+        raise CliError(f"there is no function {wanted!r}; deployed are: {known}")
+    return found
 
 
 def _as_json(running: "RunningCloud") -> dict[str, object]:

@@ -68,7 +68,7 @@ def _deploy_stack(cloud: Cloud, stack: Stack) -> DeployedStack:
     for asset in stack.assets:
         _upload(cloud, asset, nested.get(asset), keys)
     _apply(cloud, stack, template)
-    for name in stacks.with_nested(cloud, stack.name):
+    for name in sorted({resource.stack for resource in stacks.resources(cloud, stack.name)}):
         repairs.apply(cloud, _outputs(cloud, name))
     outputs = _outputs(cloud, stack.name).items()
     return DeployedStack(

@@ -24,8 +24,18 @@ class QueuedMessage(NamedTuple):
     body: str
     attributes: dict[str, Any]
     """Message attributes as ReceiveMessage gives them."""
+    system_attributes: dict[str, str]
     receive_count: int
     is_visible: bool
+
+    def as_received(self) -> dict[str, Any]:
+        """The message as ReceiveMessage would give it now, with all attributes; receiving counts too."""
+        return {
+            "MessageId": self.id,
+            "Body": self.body,
+            "MessageAttributes": self.attributes,
+            "Attributes": {**self.system_attributes, "ApproximateReceiveCount": str(self.receive_count + 1)},
+        }
 
 
 def emails(cloud: Cloud) -> list[Email]:
@@ -53,6 +63,10 @@ def queued_messages(cloud: Cloud, queue_url: str) -> list[QueuedMessage]:
             id=message["MessageId"],
             body=message["Body"],
             attributes=message["MessageAttributes"],
+            system_attributes={
+                **message["Attributes"],
+                "SentTimestamp": str(message["SentTimestamp"] * 1000),
+            },
             receive_count=message["ReceiveCount"],
             is_visible=message["IsVisible"],
         )

@@ -1,0 +1,126 @@
+"""`tasks dispatch`."""
+
+import json as json_format
+import os
+from typing import Annotated, Any
+
+import typer
+
+from tasks_cli import output
+from tasks_cli.errors import CliError, UsageError
+from tasks_cli.target import Aws, Stack, choose_cloud
+
+Name = Annotated[str, typer.Argument(help="The task: shop.mail.send, or shop.mail:send.")]
+Arguments = Annotated[
+    list[str] | None, typer.Argument(metavar="[ARGS]...", help="Positional arguments: JSON, else taken as text.")
+]
+Keywords = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kwargs", metavar="KEY=VALUE|JSON", help="A keyword argument, or a JSON object of them; repeatable."
+    ),
+]
+Headers = Annotated[
+    list[str] | None, typer.Option("--header", metavar="KEY=VALUE", help="A header of the message; repeatable.")
+]
+PriorityName = Annotated[str, typer.Option("--priority", metavar="NAME", help="high, default, low or bulk.")]
+Delay = Annotated[int, typer.Option("--delay", min=0, max=900, help="Seconds until it may start; queues only.")]
+Namespace = Annotated[
+    str | None,
+    typer.Option("--namespace", metavar="NAME", help="The task's namespace; default: that of its module's server."),
+]
+
+
+def dispatch(
+    name: Name,
+    args: Arguments = None,
+    *,
+    kwargs: Keywords = None,
+    priority: PriorityName = "default",
+    delay: Delay = 0,
+    header: Headers = None,
+    namespace: Namespace = None,
+    stack: Stack = None,
+    aws: Aws = False,
+    json: output.Json = False,
+) -> None:
+    r"""Run a task in the background, by its name; the app's code is not imported.
+
+    Arguments are JSON where they can be: 3, true, '"3"', '{"width": 2}'; anything else is text.
+    Put -- before arguments that start with a dash.
+
+    \b
+    Examples:
+      tasks dispatch shop.mail:send ann@example.com Hello
+      tasks dispatch shop.images.resize 42 --kwargs width=200 --kwargs '{"crop": true}'
+      tasks dispatch shop.mail.send ann@example.com --priority high --delay 60
+      tasks dispatch shop.reports.nightly --aws --stack Shop
+    """
+    from runtime_lib.contract import DEFAULT_NAMESPACE, task_route_variable  # noqa: PLC0415
+    from runtime_lib.envelope import Envelope  # noqa: PLC0415
+    from runtime_lib.task import Call  # noqa: PLC0415
+    from runtime_lib.transports.routes import RouteTransport, find_route  # noqa: PLC0415
+    from tasks_cli import deployed  # noqa: PLC0415
+
+    task = name.replace(":", ".")
+    envelope = Envelope.new(
+        task,
+        [_value(text) for text in args or ()],
+        _keywords(kwargs or ()),
+        priority=_priority(priority),
+        headers=dict(_pair(text, "--header") for text in header or ()),
+    )
+    cloud = choose_cloud(aws=aws)
+    functions = deployed.functions(cloud, deployed.stack_names(cloud, stack))
+    routes = deployed.routes(functions)
+    if namespace is None and task_route_variable(task) not in routes:
+        namespace = deployed.find_namespace(functions, task)
+    # From here on this process is a sender like any other: the routes and the cloud are in its environment.
+    os.environ.update(cloud.environment() | routes)
+    call = Call(envelope, envelope.encode(), namespace or DEFAULT_NAMESPACE, delay)
+    route = find_route(call)
+    if route is None:
+        raise CliError(f"no deployed construct serves the namespace {namespace!r}; the routes are {sorted(routes)}")
+    RouteTransport().send([call])
+    if json:
+        output.print_json({"id": envelope.id, "task": task, "route": str(route)})
+        return
+    print(f"Dispatched {task} to {route} with id {envelope.id}")
+
+
+def _priority(name: str) -> Any:
+    from runtime_lib.contract import Priority  # noqa: PLC0415
+
+    try:
+        return Priority(name.lower())
+    except ValueError:
+        known = ", ".join(one.value for one in Priority)
+        raise UsageError(f"there is no priority {name!r}; it is one of {known}") from None
+
+
+def _value(text: str) -> Any:
+    try:
+        return json_format.loads(text)
+    except ValueError:
+        return text
+
+
+def _keywords(given: list[str] | tuple[()]) -> dict[str, Any]:
+    keywords: dict[str, Any] = {}
+    for text in given:
+        if text.lstrip().startswith("{"):
+            found = _value(text)
+            if not isinstance(found, dict):
+                raise UsageError(f"--kwargs {text!r} is not a JSON object")
+            keywords |= found
+        else:
+            key, value = _pair(text, "--kwargs")
+            keywords[key] = _value(value)
+    return keywords
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise UsageError(f"{option} {text!r}: write it as key=value")
+    return key, value

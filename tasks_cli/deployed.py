@@ -1,0 +1,133 @@
+"""What is deployed: functions as their constructs describe them in the template, and queues."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from runtime_lib.contract import ENV_ROUTE_PREFIX, METADATA_KEY, Priority
+from tasks_cli import stacks
+from tasks_cli.cloud import Cloud
+from tasks_cli.errors import CliError, UsageError
+
+_SERVES_ONE_TASK = "ManagedAsyncTask"
+_PRIORITY_SUFFIX = re.compile(f"__({'|'.join(Priority.__members__)})$")
+
+
+class Function(NamedTuple):
+    """A function of a stack; ``construct`` and what follows only of one that this library's constructs made."""
+
+    name: str
+    stack: str
+    construct: str
+    path: str
+    modules: tuple[str, ...]
+    routes: dict[str, str]
+    dead_letter_queue: str
+
+
+class Queue(NamedTuple):
+    """A queue of a stack, and how many messages it holds."""
+
+    name: str
+    stack: str
+    url: str
+    waiting: int
+    delayed: int
+    in_flight: int
+
+
+def stack_names(cloud: Cloud, given: str | None) -> list[str]:
+    """The stack that was named; on the local cloud every one, if none was.
+
+    Raises:
+        UsageError: on AWS none was named.
+        CliError: there is no stack of this name.
+    """
+    if given is None:
+        if not cloud.is_local:
+            raise UsageError("on AWS, name the stack: --stack NAME")
+        return [stack["StackName"] for stack in stacks.top_level(cloud)]
+    if stacks.describe(cloud, given) is None:
+        raise CliError(f"there is no stack {given!r} on {cloud}")
+    return [given]
+
+
+def functions(cloud: Cloud, names: Iterable[str]) -> list[Function]:
+    """The functions of stacks and of their nested stacks."""
+    return [
+        _function(resource.physical_id, name, resource.metadata.get(METADATA_KEY, {}))
+        for name in names
+        for resource in stacks.resources(cloud, name)
+        if resource.kind == "AWS::Lambda::Function"
+    ]
+
+
+def queues(cloud: Cloud, names: Iterable[str]) -> list[Queue]:
+    """The queues of stacks and of their nested stacks; the numbers of messages are approximate on AWS."""
+    urls = [
+        (name, resource.physical_id)
+        for name in names
+        for resource in stacks.resources(cloud, name)
+        if resource.kind == "AWS::SQS::Queue"
+    ]
+    found = []
+    for stack, url in urls:
+        counts = cloud.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        found.append(
+            Queue(
+                name=url.rpartition("/")[2],
+                stack=stack,
+                url=url,
+                waiting=int(counts["ApproximateNumberOfMessages"]),
+                delayed=int(counts["ApproximateNumberOfMessagesDelayed"]),
+                in_flight=int(counts["ApproximateNumberOfMessagesNotVisible"]),
+            )
+        )
+    return found
+
+
+def routes(deployed: Iterable[Function]) -> dict[str, str]:
+    """The routes to all functions, as the environment of a sender holds them."""
+    return {variable: route for function in deployed for variable, route in function.routes.items()}
+
+
+def find_namespace(deployed: Sequence[Function], task: str) -> str:
+    """The namespace of the construct that serves the task's module.
+
+    Raises:
+        CliError: none does, or more than one.
+    """
+    module = task.rpartition(".")[0]
+    # A server of several namespaces serves all of them from the same queues: any will do.
+    servers = [_namespaces(function) for function in deployed if module in function.modules]
+    found = {min(namespaces) for namespaces in servers if namespaces}
+    if len(found) == 1:
+        return found.pop()
+    if found:
+        raise CliError(f"several constructs serve {module!r}: choose one by --namespace {' or '.join(sorted(found))}")
+    known = ", ".join(sorted({module for function in deployed for module in function.modules})) or "none"
+    raise CliError(
+        f"no deployed construct serves {task!r}: modules served are {known}. Deploy one, or name the task's namespace "
+        "by --namespace"
+    )
+
+
+def _namespaces(function: Function) -> set[str]:
+    """The namespaces that a function's routes are for, as they are spelled in the routes' variables."""
+    keys = (variable.removeprefix(ENV_ROUTE_PREFIX) for variable in function.routes)
+    return {_PRIORITY_SUFFIX.sub("", key) for key in keys if function.construct != _SERVES_ONE_TASK}
+
+
+def _function(name: str, stack: str, described: dict[str, object]) -> Function:
+    modules, routes = described.get("modules", []), described.get("routes", {})
+    assert isinstance(modules, list)
+    assert isinstance(routes, dict)
+    return Function(
+        name=name,
+        stack=stack,
+        construct=str(described.get("construct", "")),
+        path=str(described.get("path", "")),
+        modules=tuple(modules),
+        routes=dict(routes),
+        dead_letter_queue=str(described.get("dead_letter_queue", "")),
+    )

@@ -1,0 +1,53 @@
+"""Reads what the functions of the local cloud print, from its CloudWatch Logs."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from tasks_cli.cloud import Cloud
+
+
+class LogLine(NamedTuple):
+    """One line of a function's log."""
+
+    timestamp: float
+    """Seconds since the epoch; all lines of an invocation have the time of its end."""
+    function: str
+    message: str
+
+
+class LogReader:
+    """The logs of some functions; each line is read once."""
+
+    def __init__(self, cloud: Cloud, functions: Iterable[str]) -> None:
+        self._client = cloud.client("logs")
+        self._functions: dict[str, str] = {}
+        for name in functions:
+            config = cloud.client("lambda").get_function_configuration(FunctionName=name)
+            group = config.get("LoggingConfig", {}).get("LogGroup", f"/aws/lambda/{name}")
+            self._functions[group] = name
+        self._since = 0
+        # The emulator writes an invocation at once, to a stream of its own.
+        self._read_streams: set[str] = set()
+
+    def read(self) -> list[LogLine]:
+        """The lines that came since the last call, the oldest first."""
+        lines = [line for group in self._functions for line in self._read_group(group)]
+        self._since = max((int(line.timestamp * 1000) for line in lines), default=self._since)
+        return sorted(lines, key=lambda line: line.timestamp)
+
+    def _read_group(self, group: str) -> Iterator[LogLine]:
+        streams: set[str] = set()
+        try:
+            for page in self._client.get_paginator("filter_log_events").paginate(
+                logGroupName=group, startTime=self._since
+            ):
+                for event in page["events"]:
+                    stream = event.get("logStreamName", "")
+                    if stream not in self._read_streams:
+                        streams.add(stream)
+                        timestamp = event.get("timestamp", 0) / 1000
+                        yield LogLine(timestamp, self._functions[group], event.get("message", "").rstrip("\n"))
+        except self._client.exceptions.ResourceNotFoundException:
+            # The function's first invocation makes it.
+            return
+        self._read_streams |= streams

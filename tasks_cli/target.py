@@ -1,0 +1,51 @@
+"""Which cloud a command works on: the one of this folder, or AWS when that was asked for."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tasks_cli import output
+from tasks_cli.cloud import Cloud
+from tasks_cli.errors import CliError
+
+Aws = Annotated[
+    bool,
+    typer.Option("--aws", help="Work on AWS, with your own credentials, instead of the local cloud of this folder."),
+]
+Stack = Annotated[
+    str | None,
+    typer.Option("--stack", help="Stack to look in; default on the local cloud: all of them.", metavar="NAME"),
+]
+
+
+def choose_cloud(*, aws: bool) -> Cloud:
+    """The cloud to work on; it is told on standard error.
+
+    Raises:
+        CliError: the local cloud does not run, or AWS has no region or credentials.
+    """
+    if not aws:
+        cloud = local_cloud()
+        output.say(f"Using {cloud}.")
+        return cloud
+    cloud = Cloud()
+    if cloud.region is None:
+        raise CliError("AWS has no region here: set AWS_REGION, or a region in your AWS profile")
+    account = cloud.client("sts").get_caller_identity()["Account"]
+    output.say(f"Using AWS account {account} in {cloud.region}.")
+    return cloud
+
+
+def local_cloud() -> Cloud:
+    """The local cloud of this folder.
+
+    Raises:
+        CliError: it does not run.
+    """
+    from tasks_cli.local.detached import find  # noqa: PLC0415
+
+    running = find(Path.cwd())
+    if running is None:
+        raise CliError("no local cloud of this folder runs: start one with `tasks local up`, or use AWS with --aws")
+    return running.cloud()
