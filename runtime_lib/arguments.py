@@ -14,8 +14,11 @@ from runtime_lib.errors import ArgumentError, TaskDefinitionError
 
 __all__ = ["Converter", "Mismatch", "Signature"]
 
-_VARARGS, _VARKEYWORDS = 0x04, 0x08  # code flags; https://docs.python.org/3/library/inspect.html#inspect-module-co-flags
-_SCALARS = frozenset({str, int, float, bool, type(None)})
+_VARARGS, _VARKEYWORDS = (
+    0x04,
+    0x08,
+)  # code flags; https://docs.python.org/3/library/inspect.html#inspect-module-co-flags
+_SCALARS: frozenset[type] = frozenset({str, int, float, bool, type(None)})
 _DICTS = (dict, abc.Mapping, abc.MutableMapping)
 _LISTS = (list, abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection)
 
@@ -362,7 +365,7 @@ class Signature:
         converter = _json_converter(annotation)
         if converter:
             return converter
-        from runtime_lib.typed_arguments import typed_converter  # noqa: PLC0415  (loads msgspec or pydantic)
+        from runtime_lib.typed_arguments import typed_converter
 
         return typed_converter(annotation, parameter=self._spelled[key], task=self._name)
 

@@ -1,4 +1,4 @@
-"""boto3 clients, one per service and process, made when first needed: boto3 takes longer to load than all of this library."""
+"""Clients of boto3, one per service and process, made when first needed: boto3 takes longer to load than the rest."""
 
 from threading import Lock
 from typing import Any
@@ -20,8 +20,8 @@ def client(service: str) -> Any:
     with _lock:
         if service not in _clients:
             try:
-                import boto3  # noqa: PLC0415
+                import boto3
             except ImportError:
                 raise TaskError(f"boto3 is needed to reach {service}: pip install boto3") from None
-            _clients[service] = boto3.client(service)
+            _clients[service] = boto3.client(service)  # type: ignore[call-overload]
         return _clients[service]

@@ -98,7 +98,7 @@ class TaskContext:
         """Seconds until the Lambda function's deadline; None outside Lambda."""
         if self.delivery.deadline is None:
             return None
-        from time import time  # noqa: PLC0415
+        from time import time
 
         return self.delivery.deadline - time()
 

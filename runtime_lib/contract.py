@@ -6,7 +6,7 @@ either library.
 
 import re
 from collections.abc import Iterable, Mapping
-from enum import Enum
+from enum import StrEnum
 from typing import Final, Literal, NamedTuple
 
 __all__ = [
@@ -19,17 +19,17 @@ __all__ = [
 ]
 
 
-class Priority(str, Enum):
+class Priority(StrEnum):
     """The priority a task is dispatched with; ``Priority.high`` and ``Priority.HIGH`` are the same member."""
 
     DEFAULT = "default"
     HIGH = "high"
     LOW = "low"
     BULK = "bulk"
-    default = "default"
-    high = "high"
-    low = "low"
-    bulk = "bulk"
+    default = DEFAULT
+    high = HIGH
+    low = LOW
+    bulk = BULK
 
 
 DEFAULT_NAMESPACE: Final = "DEFAULT"
@@ -103,7 +103,7 @@ def _key(name: str) -> str:
     key = _NOT_A_KEY_CHARACTER.sub("_", name.upper())
     if name.isascii():
         return key
-    from hashlib import sha256  # noqa: PLC0415  (needed by few, and slow to import)
+    from hashlib import sha256
 
     return f"{key}_{sha256(name.encode()).hexdigest()[:8].upper()}"
 

@@ -5,13 +5,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runtime_lib.contract import FAILURE_ATTRIBUTE, FAILURE_MAX_BYTES, SQS_MAX_BATCH_ENTRIES
+from runtime_lib.contract import FAILURE_ATTRIBUTE, FAILURE_MAX_BYTES, SQS_MAX_BATCH_ENTRIES, Route
 from runtime_lib.queues import Entry, delete, queue_name, queue_url, send_entries
 
 if TYPE_CHECKING:
     from runtime_lib.context import Delivery
 
-__all__ = ["DeadLetter", "Failure", "dead_letter_entry", "read_dead_letter", "receive_dead_letters", "requeue_dead_letters"]
+__all__ = [
+    "DeadLetter",
+    "Failure",
+    "dead_letter_entry",
+    "read_dead_letter",
+    "receive_dead_letters",
+    "requeue_dead_letters",
+]
 
 _TRACEBACK_CHARACTERS = 2_000
 _REASON_CHARACTERS = 500
@@ -22,8 +29,9 @@ _MAX_EMPTY_RECEIVES = 2
 class Failure(NamedTuple):
     """Why a message was given up. Times are epoch seconds; what its shape does not tell is None or empty.
 
-    ``shape`` is where it comes from: "task" (this library), "redrive" (SQS, after deliveries without a report),
-    "destination" (Lambda, after an asynchronous invocation), "schedule" (EventBridge Scheduler) or "stream" (a stream's
+    ``source`` is where it was given up, as a route: ``sqs:<queue>`` or ``lambda:<function>``.
+    ``shape`` is how it came to the dead letter queue: "task" (this library), "redrive" (SQS, after
+    deliveries without a report), "destination" (Lambda, after an asynchronous invocation), "schedule" (EventBridge Scheduler) or "stream" (a stream's
     event source mapping).
     """
 
@@ -111,7 +119,7 @@ def dead_letter_entry(body: str, *, reason: str, error: BaseException | None, de
 def _traceback(error: BaseException | None) -> str:
     if error is None:
         return ""
-    from traceback import format_exception  # noqa: PLC0415
+    from traceback import format_exception
 
     return "".join(format_exception(error))
 
@@ -122,9 +130,7 @@ def _traceback(error: BaseException | None) -> str:
 def read_dead_letter(message: Mapping[str, Any]) -> DeadLetter:
     """Read a message as SQS's ReceiveMessage gives it (with all attributes), whichever of the five shapes it has."""
     body: str = message["Body"]
-    attributes = {
-        name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()
-    }
+    attributes = {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()}
     found = _object(body)
     if FAILURE_ATTRIBUTE in attributes:
         failure = _ours(_object(attributes[FAILURE_ATTRIBUTE]))
@@ -155,7 +161,7 @@ def _redrive(system: Mapping[str, str]) -> Failure:
         reason=f"{attempts or 'all'} deliveries ended without a report: timeout, out of memory or killed",
         attempts=attempts,
         first_at=_epoch_seconds(system.get("ApproximateFirstReceiveTimestamp")),
-        source=source.rpartition(":")[2] or None,
+        source=f"sqs:{source.rpartition(':')[2]}" if source else None,
     )
 
 
@@ -169,13 +175,15 @@ def _destination(record: dict[str, Any]) -> Failure:
     invokes = int(context.get("approximateInvokeCount", 0))
     return Failure(
         shape="destination",
-        reason=f"{condition} after {invokes} invocations: {': '.join(filter(None, (error_type, message)))}".rstrip(": "),
+        reason=f"{condition} after {invokes} invocations: {': '.join(filter(None, (error_type, message)))}".rstrip(
+            ": "
+        ),
         error_type=error_type,
         error_message=message,
         traceback="".join(map(str, response.get("stackTrace", ()))),
         attempts=invokes,
         last_at=_iso_seconds(record.get("timestamp")),
-        source=_function_name(str(context.get("functionArn", ""))),
+        source=_function_route(str(context.get("functionArn", ""))),
         chain=_chain(record["requestPayload"]),
     )
 
@@ -183,14 +191,14 @@ def _destination(record: dict[str, Any]) -> Failure:
 def _stream(record: dict[str, Any]) -> Failure:
     # https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
     context = record["requestContext"]
-    batch = next((value for name, value in record.items() if name.endswith("BatchInfo")), {})
+    batch: dict[str, Any] = next((value for name, value in record.items() if name.endswith("BatchInfo")), {})
     return Failure(
         shape="stream",
         reason=f"{context.get('condition', 'failed')}: {batch.get('batchSize', '?')} records of "
         f"{batch.get('shardId', 'a shard')} were not processed",
         attempts=int(context.get("approximateInvokeCount", 0)),
         last_at=_iso_seconds(record.get("timestamp")),
-        source=_text(batch.get("streamArn")) or _function_name(str(context.get("functionArn", ""))),
+        source=_function_route(str(context.get("functionArn", ""))),
     )
 
 
@@ -202,7 +210,6 @@ def _schedule(attributes: Mapping[str, str]) -> Failure:
         error_type=attributes["ERROR_CODE"],
         error_message=attributes.get("ERROR_MESSAGE", ""),
         attempts=int(attributes.get("RETRY_ATTEMPTS") or 0),
-        source=attributes.get("SCHEDULE_ARN"),
     )
 
 
@@ -225,9 +232,9 @@ def _chain(envelope: Any) -> str | None:
     return _text(metadata.get("chain") if isinstance(metadata, dict) else None) or _text(envelope.get("id"))
 
 
-def _function_name(arn: str) -> str | None:
+def _function_route(arn: str) -> str | None:
     parts = arn.split(":")
-    return parts[6] if len(parts) > 6 else None  # noqa: PLR2004  (arn:aws:lambda:region:account:function:name)
+    return f"lambda:{parts[6]}" if len(parts) > 6 else None  # noqa: PLR2004  (arn:aws:lambda:region:account:function:name)
 
 
 def _epoch_seconds(milliseconds: str | None) -> float | None:
@@ -235,7 +242,7 @@ def _epoch_seconds(milliseconds: str | None) -> float | None:
 
 
 def _iso_seconds(timestamp: Any) -> float | None:
-    from datetime import datetime  # noqa: PLC0415
+    from datetime import datetime
 
     try:
         return datetime.fromisoformat(str(timestamp)).timestamp()
@@ -249,8 +256,8 @@ def _iso_seconds(timestamp: Any) -> float | None:
 def receive_dead_letters(
     dead_letter_queue: str, *, client: Any | None = None, visibility_timeout: int = 30
 ) -> Iterator[DeadLetter]:
-    """Read what lies in a dead letter queue (name or URL); each letter stays hidden for ``visibility_timeout`` seconds."""
-    from runtime_lib.clients import client as shared_client  # noqa: PLC0415
+    """Read what lies in a dead letter queue (name or URL), hiding each letter for ``visibility_timeout`` seconds."""
+    from runtime_lib.clients import client as shared_client
 
     sqs = client or shared_client("sqs")
     url = queue_url(dead_letter_queue, sqs)
@@ -294,8 +301,7 @@ def requeue_dead_letters(
     Raises:
         DispatchError: a letter could not be sent, or does not tell where it came from; earlier ones have been.
     """
-    from runtime_lib.clients import client as shared_client  # noqa: PLC0415
-    from runtime_lib.errors import DispatchError  # noqa: PLC0415
+    from runtime_lib.clients import client as shared_client
 
     sqs = client or shared_client("sqs")
     dead_letter_url = queue_url(dead_letter_queue, sqs)
@@ -305,24 +311,23 @@ def requeue_dead_letters(
             break
         if select and not select(letter):
             continue
-        source = letter.failure.source
-        if to is None and letter.failure.shape == "destination" and source:
-            _invoke_again(source, letter)
-        elif to or (source and letter.failure.shape in {"task", "redrive"}):
-            target = queue_url(to or str(source), sqs)
-            if target == dead_letter_url:
-                raise DispatchError(f"{queue_name(target)} is the dead letter queue itself: requeue to another queue")
-            send_entries(target, [Entry(letter.envelope_id or letter.id, letter.body)], sqs)
-        else:
-            raise DispatchError(f"dead letter {letter.id} does not tell which queue it came from: pass to='<queue>'")
+        _send_again(letter, f"sqs:{to}" if to else letter.failure.source, dead_letter_url, sqs)
         delete(dead_letter_url, [str(letter.receipt)], sqs)
         sent += 1
     return sent
 
 
-def _invoke_again(function_name: str, letter: DeadLetter) -> None:
-    from runtime_lib.clients import client as shared_client  # noqa: PLC0415
+def _send_again(letter: DeadLetter, source: str | None, dead_letter_url: str, sqs: Any) -> None:
+    from runtime_lib.clients import client as shared_client
+    from runtime_lib.errors import DispatchError
 
-    shared_client("lambda").invoke(
-        FunctionName=function_name, InvocationType="Event", Payload=letter.body.encode()
-    )
+    if source is None:
+        raise DispatchError(f"dead letter {letter.id} does not tell where it came from: pass to='<queue>'")
+    route = Route.parse(source, variable=f"the source of dead letter {letter.id}")
+    if route.kind == "lambda":
+        shared_client("lambda").invoke(FunctionName=route.target, InvocationType="Event", Payload=letter.body.encode())
+        return
+    url = queue_url(route.target, sqs)
+    if url == dead_letter_url:
+        raise DispatchError(f"{queue_name(url)} is the dead letter queue itself: requeue to another queue")
+    send_entries(url, [Entry(letter.envelope_id or letter.id, letter.body)], sqs)

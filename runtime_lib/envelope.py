@@ -16,7 +16,9 @@ __all__ = ["Envelope"]
 
 
 class Envelope(NamedTuple):
-    """One dispatched task: ``{"id", "metadata": {"priority", "timestamp", "version", …}, "headers", "task", "args", "kwargs"}``.
+    """One dispatched task.
+
+    ``{"id", "metadata": {"priority", "timestamp" (epoch ms), "version", …}, "headers", "task", "args", "kwargs"}``
 
     ``metadata`` also holds, where set: ``chain`` (id of the first message of a chain of dispatches), ``parent`` (id),
     ``source`` (task name), ``hops``, ``schema`` (version of the task's arguments), ``group``.
@@ -42,7 +44,7 @@ class Envelope(NamedTuple):
         schema: int | None = None,
     ) -> "Envelope":
         """An envelope with an id of its own, that remembers the task that is running, if one is."""
-        from uuid import uuid4  # noqa: PLC0415  (a function that only receives never needs it)
+        from uuid import uuid4
 
         metadata: dict[str, Any] = {
             "priority": priority._value_,
@@ -210,14 +212,12 @@ def _examine(message: Any) -> Envelope:
     for name, expected in _OURS_WITH_TYPES.items():
         if name in metadata:
             _field(metadata, name, expected, "metadata.")
-    return Envelope(
-        message["id"], message["task"], message["args"], message["kwargs"], message["headers"], metadata
-    )
+    return Envelope(message["id"], message["task"], message["args"], message["kwargs"], message["headers"], metadata)
 
 
 def _milliseconds(timestamp: str) -> int:
-    """An ISO 8601 time, which taskhawk's senders in other languages write, as epoch milliseconds; UTC if it has no zone."""
-    from datetime import datetime, timezone  # noqa: PLC0415
+    """An ISO 8601 time, which taskhawk allows, as epoch milliseconds; UTC if it has no zone."""
+    from datetime import UTC, datetime
 
     try:
         moment = datetime.fromisoformat(timestamp)
@@ -225,5 +225,5 @@ def _milliseconds(timestamp: str) -> int:
         raise EnvelopeError(
             f"metadata.timestamp is {timestamp!r}: expected epoch milliseconds or an ISO 8601 time"
         ) from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return int(moment.timestamp() * 1000)

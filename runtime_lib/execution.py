@@ -33,6 +33,8 @@ __all__ = [
     "Succeeded",
     "TaskRejectedError",
     "admit",
+    "describe",
+    "give_up",
     "run",
     "run_async",
 ]
@@ -112,7 +114,7 @@ def _decode(body: str | bytes) -> Envelope:
     try:
         return Envelope.decode(body)
     except EnvelopeError:
-        import json  # noqa: PLC0415
+        import json
 
         try:
             notification = json.loads(body)
@@ -167,7 +169,7 @@ def _running(context: TaskContext) -> Iterator[None]:
         running.reset(token)
 
 
-class _GivenUp(Exception):
+class _GivenUp(Exception):  # noqa: N818
     """The message must not run."""
 
 
@@ -207,6 +209,14 @@ def _last_run(retry: "Retry", delivery: Delivery) -> float:
     return delivery.max_receive_count if wanted >= delivery.max_receive_count else delivery.max_receive_count - 1
 
 
+_GIVEN_UP = "_runtime_lib_given_up"
+
+
+def give_up(error: BaseException) -> None:
+    """Mark an exception as final: the task whose eager dispatch raised it is not retried for it, however deep it is."""
+    setattr(error, _GIVEN_UP, True)
+
+
 def _failed(task: "Task[..., Any]", context: TaskContext, error: BaseException) -> Outcome:
     delivery = context.delivery
     if isinstance(error, _GivenUp):
@@ -215,6 +225,8 @@ def _failed(task: "Task[..., Any]", context: TaskContext, error: BaseException) 
         return Discarded(str(error))
     if isinstance(error, Reject):
         return DeadLettered(str(error) or "rejected by the task", error)
+    if hasattr(error, _GIVEN_UP):
+        return DeadLettered(f"a task dispatched eagerly failed: {describe(error)}", error)
     at_end = delivery.attempt >= _last_run(task.retry, delivery)
     if isinstance(error, RetryLater):
         if at_end:
@@ -235,7 +247,7 @@ def _finish(context: TaskContext, outcome: Outcome, started: float) -> None:
     for hook in hooks.after:
         try:
             hook(context, outcome)
-        except Exception:
+        except Exception:  # noqa: BLE001  (the task has run: what happens after it changes nothing)
             logger.exception("the after_task hook %s failed", getattr(hook, "__name__", hook), extra=_extra(context))
     elapsed = 1000 * (time.monotonic() - started)
     extra = _extra(context)

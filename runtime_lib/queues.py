@@ -141,7 +141,7 @@ def _send_batch(sqs: Any, url: str, batch: list[Entry]) -> list[FailedMessage]:
 
 
 def _pause(attempt: int) -> float:
-    from random import SystemRandom  # noqa: PLC0415
+    from random import SystemRandom
 
     return SystemRandom().uniform(0, _FIRST_PAUSE_SECONDS * 2**attempt)
 
@@ -168,7 +168,7 @@ def delete(url: str, receipts: Sequence[str], sqs: Any | None = None) -> None:
 
 
 def change_visibility(url: str, receipt: str, seconds: float, sqs: Any | None = None) -> None:
-    """Let a received message stay invisible for ``seconds`` from now (0: deliver it again at once), at most 12 hours."""
+    """Let a received message stay invisible for ``seconds`` from now, at most 12 hours; 0: deliver it again at once."""
     (sqs or client("sqs")).change_message_visibility(
         QueueUrl=url,
         ReceiptHandle=receipt,

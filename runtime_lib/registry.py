@@ -48,7 +48,7 @@ def resolve(name: str) -> "Task[..., Any]":
     try:
         return _tasks[name]
     except KeyError:
-        from difflib import get_close_matches  # noqa: PLC0415
+        from difflib import get_close_matches
 
         near = get_close_matches(name, _tasks, 1)
         raise UnknownTaskError(

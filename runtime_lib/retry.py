@@ -1,7 +1,7 @@
 """When a failed task runs again."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from runtime_lib.errors import seconds
 
@@ -52,7 +52,7 @@ class Retry(_Policy):
         jitter: Literal["full", "none"] = "full",
         on: Iterable[type[Exception]] = (Exception,),
         give_up_on: Iterable[type[Exception]] = (),
-    ) -> "Retry":
+    ) -> Self:
         """Check the values; ValueError and TypeError name the one that is wrong."""
         if max_attempts is not None and max_attempts < 1:
             raise ValueError(f"max_attempts is 1 or more, or None for no limit, given {max_attempts}")
@@ -121,7 +121,7 @@ class Retry(_Policy):
             delay = self.max_delay
         if self.jitter == "none":
             return delay
-        from random import SystemRandom  # noqa: PLC0415  (only a task that failed needs it)
+        from random import SystemRandom
 
         return SystemRandom().uniform(0, delay)
 

@@ -54,7 +54,7 @@ class Call(NamedTuple):
 
 
 class Invocation(Generic[P, R]):
-    """A task with options for its dispatch. Immutable: each ``with_…`` returns a new one, so it can be kept and reused."""
+    """A task with options for its dispatch; immutable, each ``with_…`` returns a new one: keep and reuse it."""
 
     __slots__ = ("_delay", "_group", "_headers", "_priority", "_task")
 
@@ -88,7 +88,9 @@ class Invocation(Generic[P, R]):
     def with_delay(
         self, delay: "float | timedelta" = 0, *, seconds: float = 0, minutes: float = 0
     ) -> "Invocation[P, R]":
-        """Let the task start later: after ``delay`` (seconds or a timedelta), or ``seconds`` and ``minutes``; up to 15 minutes.
+        """Let the task start later: after ``delay`` (seconds or a timedelta), or ``seconds`` and ``minutes``.
+
+        Up to 15 minutes.
 
         Raises:
             ValueError: more than SQS can delay a message (900 seconds), or negative.
@@ -149,7 +151,7 @@ class Invocation(Generic[P, R]):
 
     async def adispatch(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle:
         """`dispatch` without blocking the event loop: it sends in a thread."""
-        from asyncio import to_thread  # noqa: PLC0415
+        from asyncio import to_thread
 
         call = self.call(*args, **kwargs)
         await to_thread(transports.send, [call])
@@ -229,9 +231,7 @@ class Task(Generic[P, R]):
         """See `Invocation.with_priority`."""
         return Invocation(self).with_priority(priority)
 
-    def with_delay(
-        self, delay: "float | timedelta" = 0, *, seconds: float = 0, minutes: float = 0
-    ) -> Invocation[P, R]:
+    def with_delay(self, delay: "float | timedelta" = 0, *, seconds: float = 0, minutes: float = 0) -> Invocation[P, R]:
         """See `Invocation.with_delay`."""
         return Invocation(self).with_delay(delay, seconds=seconds, minutes=minutes)
 
@@ -269,6 +269,7 @@ def task(function: Callable[P, R] | None = None, /, **options: Any) -> Any:
         TaskDefinitionError: (a TypeError) a worker could not find or call this function; says why.
     """
 
+    # (the options are spelled in the overload above, and checked by Task)
     def decorate(function: Callable[P, R]) -> Task[P, R]:
         made = Task(function, **options)
         registry.register(made)

@@ -46,12 +46,12 @@ def _is_pydantic(part: Any) -> bool:
 
 
 def _msgspec_converter(annotation: Any, described: str) -> Converter:
-    import datetime  # noqa: PLC0415
-    import decimal  # noqa: PLC0415
-    import uuid  # noqa: PLC0415
+    import datetime
+    import decimal
+    import uuid
 
-    import msgspec  # noqa: PLC0415
-    import msgspec.inspect  # noqa: PLC0415
+    import msgspec
+    import msgspec.inspect
 
     _refuse_custom_types(msgspec.inspect.type_info(annotation), msgspec.inspect)
     # At dispatch a datetime is a datetime: its text is not taken for one.
@@ -77,12 +77,12 @@ def _msgspec_converter(annotation: Any, described: str) -> Converter:
 
 
 def _refuse_custom_types(info: Any, inspect: Any) -> None:
-    """msgspec takes any class, to be converted by hooks that we do not have: find those inside the annotation."""
+    """Find a class that only hooks could convert, which msgspec takes without complaint."""
     if isinstance(info, inspect.CustomType):
         raise TypeError(f"{info.cls.__qualname__} has no JSON form")
     if not isinstance(info, inspect.Type):
         return
-    for name in type(info).__struct_fields__:  # type: ignore[attr-defined]
+    for name in type(info).__struct_fields__:
         inside = getattr(info, name)
         for part in inside if isinstance(inside, tuple) else (inside,):
             if isinstance(part, inspect.Field):
@@ -92,7 +92,7 @@ def _refuse_custom_types(info: Any, inspect: Any) -> None:
 
 
 def _pydantic_converter(annotation: Any, described: str) -> Converter:
-    import pydantic  # noqa: PLC0415
+    import pydantic
 
     try:
         adapter = pydantic.TypeAdapter(annotation)

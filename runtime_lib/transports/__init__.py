@@ -106,7 +106,7 @@ def send_all(groups: "Sequence[tuple[Any, Sequence[Call]]]") -> None:
     Raises:
         DispatchError: with the failures of all groups.
     """
-    from runtime_lib.errors import DispatchError  # noqa: PLC0415
+    from runtime_lib.errors import DispatchError
 
     errors: list[DispatchError] = []
     for send_group, calls in groups:
@@ -125,7 +125,7 @@ def send_all(groups: "Sequence[tuple[Any, Sequence[Call]]]") -> None:
 def _routes() -> Transport:
     global _routes_transport  # noqa: PLW0603
     if _routes_transport is None:
-        from runtime_lib.transports.routes import RouteTransport  # noqa: PLC0415
+        from runtime_lib.transports.routes import RouteTransport
 
         _routes_transport = RouteTransport()
     return _routes_transport
@@ -136,7 +136,7 @@ _routes_transport: Transport | None = None
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        from importlib import import_module  # noqa: PLC0415
+        from importlib import import_module
 
         return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

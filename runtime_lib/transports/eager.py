@@ -7,7 +7,7 @@ from runtime_lib import registry
 from runtime_lib.context import Delivery
 from runtime_lib.contract import DEFAULT_MAX_RECEIVE_COUNT
 from runtime_lib.envelope import Envelope
-from runtime_lib.execution import DeadLettered, Outcome, RetryAfter, TaskRejectedError, run, run_async
+from runtime_lib.execution import DeadLettered, Outcome, RetryAfter, TaskRejectedError, give_up, run, run_async
 
 if TYPE_CHECKING:
     from runtime_lib.task import Call, Task
@@ -39,20 +39,22 @@ class EagerTransport:
             if isinstance(outcome, RetryAfter):
                 continue
             if isinstance(outcome, DeadLettered):
-                raise outcome.error or TaskRejectedError(outcome.reason)
+                error = outcome.error or TaskRejectedError(outcome.reason)
+                give_up(error)
+                raise error
             return
 
 
 def _run_async(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outcome:
-    import asyncio  # noqa: PLC0415
+    import asyncio
 
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(run_async(task, envelope, delivery))
     # A loop is running in this thread and cannot run another one inside: let a helper thread have its own.
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-    from contextvars import copy_context  # noqa: PLC0415
+    from concurrent.futures import ThreadPoolExecutor
+    from contextvars import copy_context
 
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(copy_context().run, asyncio.run, run_async(task, envelope, delivery)).result()

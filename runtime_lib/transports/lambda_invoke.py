@@ -46,7 +46,7 @@ class LambdaTransport:
         if len(calls) == 1:
             failures = [self._invoke(lambda_client, calls[0])]
         else:
-            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+            from concurrent.futures import ThreadPoolExecutor
 
             with ThreadPoolExecutor(_PARALLEL) as threads:
                 failures = list(threads.map(lambda call: self._invoke(lambda_client, call), calls))
@@ -70,24 +70,26 @@ class LambdaTransport:
 
     def lambda_handler(self, event: Any, context: Any) -> None:
         """The handler of the function that runs the tasks: ``handler = lambda_transport.lambda_handler``."""
-        from runtime_lib.handlers.background_task_function import handle  # noqa: PLC0415
+        from runtime_lib.handlers.background_task_function import handle
 
         handle(event, context)
 
 
 def _refuse_delays(call: "Call") -> None:
-    """Lambda retries an asynchronous invocation after its own delays and starts it at once: asking for others is an error."""
+    """An asynchronous invocation starts at once and is retried after Lambda's own delays: refuse to ask for others."""
     name = call.envelope.task
     instead = "serve the task by a ManagedAsyncTask or PriorityTaskQueues instead"
     if call.delay:
-        raise DispatchError(f"{name} cannot be delayed by {call.delay} s: an asynchronous invocation starts now; {instead}")
+        raise DispatchError(
+            f"{name} cannot be delayed by {call.delay} s: an asynchronous invocation starts now; {instead}"
+        )
     task = registry.find(name)
     if task is None:
         return
     if task.retry.is_delayed:
         raise DispatchError(
-            f"{name} has a Retry with first_delay or max_delay: an asynchronous invocation is retried after one and two "
-            f"minutes, whatever it says; {instead}"
+            f"{name} has a Retry with first_delay or max_delay: an asynchronous invocation is retried after one and "
+            f"two minutes, whatever it says; {instead}"
         )
     if "RetryLater" in task.function.__code__.co_names:
         raise DispatchError(f"{name} raises RetryLater, which an asynchronous invocation cannot do; {instead}")

@@ -43,11 +43,11 @@ class RouteTransport:
             return self._eager(example)
         if route not in self._transports:
             if route.kind == "lambda":
-                from runtime_lib.transports.lambda_invoke import LambdaTransport  # noqa: PLC0415
+                from runtime_lib.transports.lambda_invoke import LambdaTransport
 
                 self._transports[route] = LambdaTransport(function_name=route.target)
             else:
-                from runtime_lib.transports.sqs import SqsTransport  # noqa: PLC0415
+                from runtime_lib.transports.sqs import SqsTransport
 
                 self._transports[route] = SqsTransport(route.target)
         return self._transports[route]
@@ -61,11 +61,11 @@ class RouteTransport:
                 f"{namespace_route_variable(namespace)} is set. Call grant_dispatch(function) on the ManagedAsyncTask "
                 f"of {task!r}, or on the construct that serves the namespace {namespace!r}"
             )
-        from runtime_lib.transports.eager import EagerTransport  # noqa: PLC0415
+        from runtime_lib.transports.eager import EagerTransport
 
         if not self._told:
             self._told = True
-            from runtime_lib.log import logger  # noqa: PLC0415
+            from runtime_lib.log import logger
 
             logger.warning(
                 "no route to %s and this is no Lambda function: running tasks here and now (set_transport, or %s, "

@@ -1,0 +1,1 @@
+"""One module per construct: what the construct sets as its function's Handler."""

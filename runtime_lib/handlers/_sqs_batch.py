@@ -1,0 +1,211 @@
+"""A batch of SQS messages, as an event source mapping delivers it: run each, and settle each by itself.
+
+A record that kills the process must not take its neighbours along. So whatever has finished is deleted before anything
+else starts, and records that were received before — one of them may be the killer — run last and one at a time, in
+an order that alternates from delivery to delivery: those behind the killer in one are before it in the next.
+"""
+
+import os
+import time
+from collections.abc import Awaitable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from runtime_lib.context import Delivery
+from runtime_lib.contract import ENV_DEAD_LETTER_QUEUE, ENV_MAX_RECEIVE_COUNT
+from runtime_lib.errors import DispatchError
+from runtime_lib.execution import DeadLettered, Message, Outcome, RetryAfter, admit, run, run_async
+from runtime_lib.log import logger
+
+if TYPE_CHECKING:
+    from asyncio import Runner
+
+__all__ = ["Batch", "Record"]
+
+_MIN_SECONDS_TO_START = 0.5
+_runner: "Runner | None" = None
+
+
+class Record(NamedTuple):
+    """One record of the event."""
+
+    id: str
+    body: str
+    delivery: Delivery
+
+    @classmethod
+    def read(cls, record: dict[str, Any], *, deadline: float | None) -> "Record":
+        """From the event's form of a message, in which numbers and times are strings."""
+        from runtime_lib.queues import queue_name, url_of_arn
+
+        system = record.get("attributes", {})
+        url = url_of_arn(record["eventSourceARN"])
+        limit = os.environ.get(ENV_MAX_RECEIVE_COUNT)
+        return cls(
+            record["messageId"],
+            record["body"],
+            Delivery(
+                attempt=int(system.get("ApproximateReceiveCount", 1)),
+                max_receive_count=int(limit) if limit else None,
+                receipt=record["receiptHandle"],
+                queue_url=url,
+                source=f"sqs:{queue_name(url)}",
+                sent_at=_seconds(system.get("SentTimestamp")),
+                first_received_at=_seconds(system.get("ApproximateFirstReceiveTimestamp")),
+                deadline=deadline,
+            ),
+        )
+
+
+def _seconds(milliseconds: str | None) -> float | None:
+    return int(milliseconds) / 1000 if milliseconds else None
+
+
+class Batch:
+    """The records of one event; ``failed`` are the ids of those that are to be delivered again."""
+
+    def __init__(self, event: dict[str, Any], context: Any) -> None:
+        deadline = time.time() + context.get_remaining_time_in_millis() / 1000 if context else None
+        self._deadline = deadline
+        self._records = [Record.read(record, deadline=deadline) for record in event["Records"]]
+        self._longest = _MIN_SECONDS_TO_START
+        self._to_delete: list[Record] = []
+        self.failed: list[str] = []
+        self.finished: list[Record] = []
+
+    def process(self) -> "Batch":
+        """Run every record for which there is time."""
+        fresh: list[tuple[Record, Message]] = []
+        suspects: list[tuple[Record, Message]] = []
+        for record in self._records:
+            admitted = admit(record.body, record.delivery)
+            if isinstance(admitted, Message):
+                (fresh if record.delivery.attempt == 1 else suspects).append((record, admitted))
+            else:
+                self._settle(record, admitted)
+        self._run_one_by_one(sorted((one for one in fresh if not one[1].task.is_async), key=_age))
+        self._run_together([one for one in fresh if one[1].task.is_async])
+        self._run_one_by_one(_alternating(suspects))
+        return self
+
+    def _run_one_by_one(self, records: "list[tuple[Record, Message]]") -> None:
+        for record, (task, envelope) in records:
+            if not self._has_time(record):
+                continue
+            self._delete_finished()
+            started = time.monotonic()
+            if task.is_async:
+                outcome = run_in_loop(run_async(task, envelope, record.delivery))
+            else:
+                outcome = run(task, envelope, record.delivery)
+            self._longest = max(self._longest, time.monotonic() - started)
+            self._settle(record, outcome)
+
+    def _run_together(self, records: "list[tuple[Record, Message]]") -> None:
+        records = [one for one in records if self._has_time(one[0])]
+        if not records:
+            return
+        self._delete_finished()
+        outcomes = run_in_loop(
+            _gather(run_async(task, envelope, record.delivery) for record, (task, envelope) in records)
+        )
+        for (record, _), outcome in zip(records, outcomes, strict=True):
+            self._settle(record, outcome)
+
+    def _has_time(self, record: Record) -> bool:
+        """Whether there is time for one that takes as long as the longest so far; else it goes back to the queue."""
+        if self._deadline is None or self._deadline - time.time() >= self._longest:
+            return True
+        logger.warning("message %s goes back to its queue: the function is about to time out", record.id)
+        self._back_to_queue(record, 0)
+        return False
+
+    def _settle(self, record: Record, outcome: Outcome) -> None:
+        if isinstance(outcome, RetryAfter):
+            self._back_to_queue(record, outcome.delay)
+        elif isinstance(outcome, DeadLettered) and not self._dead_letter(record, outcome):
+            self.failed.append(record.id)
+        else:
+            self.finished.append(record)
+            self._to_delete.append(record)
+
+    def _back_to_queue(self, record: Record, delay: float) -> None:
+        from runtime_lib.queues import change_visibility
+
+        self.failed.append(record.id)
+        try:
+            change_visibility(str(record.delivery.queue_url), str(record.delivery.receipt), delay)
+        except Exception:  # noqa: BLE001  (the queue's own visibility timeout ends as well, only at another time)
+            logger.exception("message %s comes back when its visibility timeout ends, not in %.1f s", record.id, delay)
+
+    def _dead_letter(self, record: Record, outcome: DeadLettered) -> bool:
+        """Write the dead letter; if that cannot be done the message stays in its queue, which is the safer place."""
+        from runtime_lib.dead_letters import dead_letter_entry
+        from runtime_lib.queues import queue_url, send_entries
+
+        queue = os.environ.get(ENV_DEAD_LETTER_QUEUE)
+        if not queue:
+            logger.error(
+                "message %s is given up, but there is no %s: %s", record.id, ENV_DEAD_LETTER_QUEUE, outcome.reason
+            )
+            return False
+        entry = dead_letter_entry(record.body, reason=outcome.reason, error=outcome.error, delivery=record.delivery)
+        try:
+            send_entries(queue_url(queue), [entry])
+        except DispatchError:
+            logger.exception("message %s is given up, but its dead letter could not be written", record.id)
+            return False
+        return True
+
+    def _delete_finished(self) -> None:
+        """Delete what has finished, so that nothing which starts now can make it run again."""
+        if self._to_delete:
+            self.delete(self._to_delete)
+            self._to_delete = []
+
+    @staticmethod
+    def delete(records: "list[Record]") -> None:
+        """Delete records from their queues."""
+        from runtime_lib.queues import delete
+
+        by_queue: dict[str, list[str]] = {}
+        for record in records:
+            by_queue.setdefault(str(record.delivery.queue_url), []).append(str(record.delivery.receipt))
+        for url, receipts in by_queue.items():
+            delete(url, receipts)
+
+    def response(self) -> dict[str, Any]:
+        """What an event source mapping with ReportBatchItemFailures takes: it deletes the others.
+
+        (https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html)
+        """
+        return {"batchItemFailures": [{"itemIdentifier": record_id} for record_id in self.failed]}
+
+
+def _age(one: "tuple[Record, Message]") -> tuple[float, str]:
+    return one[0].delivery.sent_at or 0.0, one[0].id
+
+
+def _alternating(suspects: "list[tuple[Record, Message]]") -> "list[tuple[Record, Message]]":
+    """Fewest receives first; of equal ones the oldest first at odd deliveries, the newest first at even ones."""
+    by_attempt: dict[int, list[tuple[Record, Message]]] = {}
+    for one in suspects:
+        by_attempt.setdefault(one[0].delivery.attempt, []).append(one)
+    return [
+        one for attempt in sorted(by_attempt) for one in sorted(by_attempt[attempt], key=_age, reverse=attempt % 2 == 0)
+    ]
+
+
+async def _gather(runs: Iterable[Awaitable[Outcome]]) -> list[Outcome]:
+    from asyncio import gather
+
+    return list(await gather(*runs))
+
+
+def run_in_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine on the one event loop of this environment, so that a task's connections outlive a batch."""
+    global _runner  # noqa: PLW0603
+    if _runner is None:
+        from asyncio import Runner
+
+        _runner = Runner()
+    return _runner.run(coroutine)

@@ -1,0 +1,77 @@
+"""`process_messages_for_lambda_consumer`: for users who keep a handler of their own, as taskhawk's users do."""
+
+from typing import Any
+
+from runtime_lib.context import Delivery
+from runtime_lib.errors import TaskError
+from runtime_lib.execution import DeadLettered, Message, RetryAfter, admit, describe, run, run_async
+from runtime_lib.handlers._sqs_batch import Batch, run_in_loop
+
+__all__ = ["UnfinishedMessagesError", "process_messages_for_lambda_consumer"]
+
+
+class UnfinishedMessagesError(TaskError):
+    """Some messages of the event are to be delivered again; the others are done."""
+
+
+def process_messages_for_lambda_consumer(
+    lambda_event: dict[str, Any], context: Any = None, *, return_failures: bool = False
+) -> dict[str, Any] | None:
+    """Run the tasks in an SQS or SNS event.
+
+    The modules that have the tasks must have been imported. Of an SQS event, what succeeded is deleted, whether or
+    not the mapping reports batch item failures.
+
+    Args:
+        lambda_event: the event as Lambda passes it.
+        context: Lambda's context; with it, records are not started shortly before the deadline.
+        return_failures: return ``{"batchItemFailures": […]}`` for a mapping with ReportBatchItemFailures, instead of
+            raising.
+
+    Raises:
+        UnfinishedMessagesError: some are to be delivered again, so that Lambda does.
+        TaskError: the event is neither.
+    """
+    records = lambda_event.get("Records") if isinstance(lambda_event, dict) else None
+    first = records[0] if isinstance(records, list) and records else {}
+    if first.get("eventSource") == "aws:sqs":
+        return _sqs(lambda_event, context, return_failures=return_failures)
+    if first.get("EventSource") == "aws:sns":
+        _sns(lambda_event["Records"])
+        return None
+    raise TaskError(f"an SQS or SNS event has Records with their eventSource, given {sorted(lambda_event)!r:.200}")
+
+
+def _sqs(event: dict[str, Any], context: Any, *, return_failures: bool) -> dict[str, Any] | None:
+    batch = Batch(event, context).process()
+    if return_failures:
+        return batch.response()
+    if batch.failed:
+        batch.delete(batch.finished)
+        raise UnfinishedMessagesError(
+            f"{len(batch.failed)} of {len(event['Records'])} messages are to be delivered again: "
+            f"{', '.join(batch.failed)}"
+        )
+    return None
+
+
+def _sns(records: list[dict[str, Any]]) -> None:
+    """Run each notification; SNS has no receipts, so a failing one makes Lambda deliver the event again."""
+    failures = []
+    for record in records:
+        delivery = Delivery()
+        admitted = admit(record["Sns"]["Message"], delivery)
+        if isinstance(admitted, Message):
+            task, envelope = admitted
+            if task.is_async:
+                admitted = run_in_loop(run_async(task, envelope, delivery))
+            else:
+                admitted = run(task, envelope, delivery)
+        if isinstance(admitted, RetryAfter):
+            failures.append(describe(admitted.error))
+        elif isinstance(admitted, DeadLettered):
+            failures.append(admitted.reason)
+    if failures:
+        raise UnfinishedMessagesError(
+            f"{len(failures)} of {len(records)} notifications are to be delivered again: {'; '.join(failures)}"
+        )
