@@ -5,18 +5,19 @@ that ends in a traceback has no line end: it would wait for the next invocation'
 """
 
 import sys
-from typing import Any
 
 from awslambdaric import __main__ as client  # type: ignore[import-untyped]
 from awslambdaric import bootstrap
 
-_write = bootstrap.StandardLogSink.log
 
+class LineLogSink(bootstrap.StandardLogSink):  # type: ignore[misc]
+    """Ends each record with a line end."""
 
-def _write_line(sink: object, message: str, *frame: Any) -> None:
-    _write(sink, message if message.endswith("\n") else message + "\n", *frame)
+    def log(self, msg: str, frame_type: object = None) -> None:
+        """Write one record."""
+        super().log(msg if msg.endswith("\n") else msg + "\n", frame_type)
 
 
 if __name__ == "__main__":
-    bootstrap.StandardLogSink.log = _write_line
+    bootstrap.StandardLogSink = LineLogSink
     client.main(sys.argv)
