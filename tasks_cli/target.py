@@ -1,13 +1,15 @@
 """Which cloud a command works on: the one of this folder, or AWS when that was asked for."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tasks_cli import output
-from tasks_cli.cloud import Cloud
 from tasks_cli.errors import CliError
+
+if TYPE_CHECKING:
+    from tasks_cli.cloud import Cloud
 
 Aws = Annotated[
     bool,
@@ -19,25 +21,27 @@ Stack = Annotated[
 ]
 
 
-def choose_cloud(*, aws: bool) -> Cloud:
+def choose_cloud(*, aws: bool) -> "Cloud":
     """The cloud to work on; it is told on standard error.
 
     Raises:
         CliError: the local cloud does not run, or AWS has no region or credentials.
     """
+    from tasks_cli.cloud import Cloud  # noqa: PLC0415  (boto3 is slow to import)
+
     if not aws:
         cloud = local_cloud()
         output.say(f"Using {cloud}.")
         return cloud
     cloud = Cloud()
-    if cloud.region is None:
+    if not cloud.region:
         raise CliError("AWS has no region here: set AWS_REGION, or a region in your AWS profile")
     account = cloud.client("sts").get_caller_identity()["Account"]
     output.say(f"Using AWS account {account} in {cloud.region}.")
     return cloud
 
 
-def local_cloud() -> Cloud:
+def local_cloud() -> "Cloud":
     """The local cloud of this folder.
 
     Raises:
