@@ -1,0 +1,162 @@
+"""The `tasks` command: its help, its exit codes, its errors, and which cloud it works on."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from runtime_lib.contract import Priority
+from tasks_cli.app import app
+from tasks_cli.cloud import Cloud
+from tasks_cli.commands import dispatch
+from tasks_cli.deployed import Function, find_namespace, routes, stack_names
+from tasks_cli.errors import CliError, UsageError
+from tasks_cli.local import certificate, inspection
+
+ROOT = Path(__file__).parents[2]
+
+
+def tasks(*arguments: str, folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "tasks_cli", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["synth", "local up", "local deploy", "local status", "local logs", "local down", "dispatch", "dead-letters list"],
+)
+def test_every_command_explains_itself(command: str) -> None:
+    result = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert result.exit_code == 0
+    assert "--json" in result.stdout
+
+
+def test_help_is_quick_because_it_loads_neither_boto3_nor_the_cdk() -> None:
+    code = "import sys; sys.argv = ['tasks', '--help']\nimport tasks_cli\ntry: tasks_cli.main()\nfinally: print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "Exit codes: 0 done, 1 failed, 2 called wrongly." in result.stdout
+    assert {"boto3", "botocore", "aws_cdk", "rich"}.isdisjoint(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["local", "status"], 1, "error: no local cloud of this folder runs: start one with `tasks local up`"),
+        (["dispatch", "shop.mail.send"], 1, "error: no local cloud of this folder runs"),
+        (["dispatch", "shop.mail.send", "--aws"], 1, "error: AWS has no region here"),
+        (["dispatch", "shop.mail.send", "--priority", "huge"], 2, "error: there is no priority 'huge'"),
+        (["synth"], 2, "has no cdk.json"),
+        (["dispatch"], 2, "Missing argument"),
+        (["nonsense"], 2, "No such command 'nonsense'"),
+    ],
+)
+def test_an_error_is_one_clear_message_with_its_exit_code(
+    tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    result = tasks(*arguments, folder=tmp_path, AWS_REGION="", AWS_DEFAULT_REGION="")
+    assert result.returncode == code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_down_without_a_local_cloud_is_no_error(tmp_path: Path) -> None:
+    result = tasks("local", "down", "--json", folder=tmp_path)
+    assert (result.returncode, json.loads(result.stdout)) == (0, {"ended": None})
+
+
+def test_aws_needs_the_name_of_a_stack() -> None:
+    with pytest.raises(UsageError, match="--stack"):
+        stack_names(Cloud(), None)
+
+
+def test_the_local_cloud_is_reached_without_the_users_profile_credentials_or_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {
+        "AWS_PROFILE": "absent",
+        "AWS_ACCESS_KEY_ID": "AKIAREAL",
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "HTTP_PROXY": "http://proxy.example.com",
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = Cloud(url="http://127.0.0.1:1").client("sqs")
+    assert client.meta.endpoint_url == "http://127.0.0.1:1"
+    assert client.meta.region_name == "us-east-1"
+    assert client.meta.config.proxies == {}
+    assert client._request_signer._credentials.access_key == "test"
+
+
+def test_arguments_are_json_where_they_can_be_else_text() -> None:
+    values = [dispatch._value(text) for text in ["3", "true", '"3"', '{"a": [1]}', "Grüße", "a=b", "01"]]
+    assert values == [3, True, "3", {"a": [1]}, "Grüße", "a=b", "01"]
+
+
+def test_keyword_arguments_come_as_pairs_and_objects() -> None:
+    assert dispatch._keywords(["a=1", "b=x=y", '{"c": null, "a": 2}']) == {"a": 2, "b": "x=y", "c": None}
+
+
+@pytest.mark.parametrize("text", ["a", "=1", "{a"])
+def test_a_keyword_argument_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--kwargs"):
+        dispatch._keywords([text])
+
+
+@pytest.mark.parametrize("name", [one.value for one in Priority] + ["HIGH"])
+def test_priorities_are_taken_in_any_case(name: str) -> None:
+    assert dispatch._priority(name) is Priority(name.lower())
+
+
+def served(construct: str, module: str, *variables: str) -> Function:
+    return Function(construct, "Shop", construct, f"Shop/{construct}", (module,), dict.fromkeys(variables, "sqs:q"), "")
+
+
+BACKGROUND = served("BackgroundTaskFunction", "shop.tasks", "TASK_ROUTE__DEFAULT")
+MAIL = served("PriorityTaskQueues", "shop.mail", "TASK_ROUTE__MAIL", "TASK_ROUTE__MAIL__HIGH", "TASK_ROUTE__MAIL__LOW")
+INVOICE = served("ManagedAsyncTask", "shop.tasks", "TASK_ROUTE__SHOP_TASKS_INVOICE")
+HIGH = served("PriorityTaskQueues", "shop.urgent", "TASK_ROUTE__HIGH", "TASK_ROUTE__HIGH__HIGH")
+PLAIN = Function("plain", "Shop", "", "", (), {}, "")
+DEPLOYED = [BACKGROUND, MAIL, INVOICE, HIGH, PLAIN]
+
+
+@pytest.mark.parametrize(
+    ("task", "namespace"), [("shop.tasks.receipt", "DEFAULT"), ("shop.mail.send", "MAIL"), ("shop.urgent.call", "HIGH")]
+)
+def test_a_task_goes_to_the_server_of_its_module(task: str, namespace: str) -> None:
+    assert find_namespace(DEPLOYED, task) == namespace
+
+
+def test_a_task_that_nothing_serves_is_refused_with_what_is_served() -> None:
+    with pytest.raises(CliError, match=r"no deployed construct serves 'shop\.nope\.x': modules served are shop\.mail"):
+        find_namespace(DEPLOYED, "shop.nope.x")
+
+
+def test_a_module_of_two_servers_needs_the_namespace() -> None:
+    other = served("PriorityTaskQueues", "shop.mail", "TASK_ROUTE__LETTERS")
+    with pytest.raises(CliError, match="--namespace LETTERS or MAIL"):
+        find_namespace([*DEPLOYED, other], "shop.mail.send")
+
+
+def test_the_routes_are_those_of_all_functions() -> None:
+    assert set(routes(DEPLOYED)) > {"TASK_ROUTE__DEFAULT", "TASK_ROUTE__MAIL__HIGH", "TASK_ROUTE__SHOP_TASKS_INVOICE"}
+
+
+def test_a_peeked_message_reads_as_a_received_one() -> None:
+    message = inspection.QueuedMessage("1", "body", {}, {"DeadLetterQueueSourceArn": "arn"}, 3, True)
+    assert message.as_received()["Attributes"] == {"DeadLetterQueueSourceArn": "arn", "ApproximateReceiveCount": "4"}
+
+
+def test_the_key_of_the_certificate_is_for_its_owner_only(tmp_path: Path) -> None:
+    assert certificate.write(tmp_path).key.stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,137 @@
+"""How `tasks` runs a CDK app and tells what it says."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks_cli.errors import UsageError
+from tasks_cli.synthesis import Note, SynthesisError, app_command, synthesize
+
+# An app as the CDK would run it, without the seconds that the CDK takes.
+APP = """
+import json, os, sys
+out = os.environ["CDK_OUTDIR"]
+os.makedirs(out, exist_ok=True)
+json.dump(dict(os.environ), open("environment.json", "w"))
+manifest = {"version": "55.0.0", "artifacts": {}, **MANIFEST}
+json.dump(manifest, open(os.path.join(out, "manifest.json"), "w"))
+"""
+
+
+def write_app(project: Path, *, manifest: Any = None, text: str = APP) -> str:
+    (project / "app.py").write_text(text.replace("MANIFEST", repr(manifest or {})))
+    return "python app.py"
+
+
+def environment_of(project: Path) -> dict[str, str]:
+    environment: dict[str, str] = json.loads((project / "environment.json").read_text())
+    return environment
+
+
+def test_the_app_of_cdk_json_is_the_default(tmp_path: Path) -> None:
+    (tmp_path / "cdk.json").write_text('{"app": "python shop/app.py"}')
+    assert app_command(tmp_path, None) == "python shop/app.py"
+    assert app_command(tmp_path, "python other.py") == "python other.py"
+
+
+def test_without_an_app_the_error_says_how_to_give_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"has no cdk\.json with an 'app'.*--app"):
+        app_command(tmp_path, None)
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_cdk_json_that_is_none_is_a_clear_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "cdk.json").write_text(content)
+    with pytest.raises(SynthesisError, match=r"cdk\.json"):
+        app_command(tmp_path, None)
+
+
+def test_the_app_runs_as_under_the_cdk_command_line(tmp_path: Path) -> None:
+    (tmp_path / "cdk.json").write_text('{"context": {"stage": "test", "both": "cdk.json"}}')
+    (tmp_path / "cdk.context.json").write_text('{"both": "cdk.context.json"}')
+    folder, _ = synthesize(write_app(tmp_path), tmp_path)
+    environment = environment_of(tmp_path)
+    context = json.loads(environment["CDK_CONTEXT_JSON"])
+    assert environment["CDK_OUTDIR"] == str(folder)
+    assert (environment["CDK_DEFAULT_ACCOUNT"], environment["CDK_DEFAULT_REGION"]) == ("000000000000", "us-east-1")
+    assert (context["stage"], context["both"]) == ("test", "cdk.context.json")
+    assert context["aws:cdk:enable-path-metadata"] is True
+    assert Path(environment["JSII_NODE"]).exists()
+    assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+
+
+@pytest.mark.parametrize("validate", [True, False])
+def test_templates_are_validated_only_when_asked(tmp_path: Path, validate: bool) -> None:
+    synthesize(write_app(tmp_path), tmp_path, validate=validate)
+    assert environment_of(tmp_path)["CDK_VALIDATION"] == str(validate).lower()
+
+
+def test_a_failing_app_is_told_by_its_message_without_its_traceback(tmp_path: Path) -> None:
+    text = "raise RuntimeError('Shop/Resize: timeout is 1000 s\\n  at Function.x (node.js:1:2)\\nallowed: 900 s')"
+    with pytest.raises(SynthesisError) as caught:
+        synthesize(write_app(tmp_path, text=text), tmp_path)
+    assert str(caught.value) == ("the CDK app failed (python app.py): Shop/Resize: timeout is 1000 s\nallowed: 900 s")
+
+
+def test_a_command_that_cannot_be_run_is_told_by_its_output(tmp_path: Path) -> None:
+    with pytest.raises(SynthesisError, match=r"(?s)exit code 2.*can't open file .*absent\.py"):
+        synthesize("python absent.py", tmp_path)
+
+
+def test_an_app_without_an_assembly_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SynthesisError, match=r"does it call app\.synth\(\)"):
+        synthesize(write_app(tmp_path, text=""), tmp_path)
+
+
+def test_a_lookup_in_aws_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    command = write_app(tmp_path, manifest={"missing": [{"provider": "vpc-provider", "key": "k", "props": {}}]})
+    with pytest.raises(SynthesisError, match=r"vpc-provider.*cdk synth"):
+        synthesize(command, tmp_path)
+
+
+def noted(level: str) -> dict[str, Any]:
+    metadata = {
+        "/Shop/Mail": [{"type": f"aws:cdk:{level}", "data": "no alarm"}, {"type": "aws:cdk:logicalId", "data": "M"}]
+    }
+    return {"artifacts": {"Shop": {"type": "aws:cloudformation:stack", "metadata": metadata}}}
+
+
+def test_warnings_of_constructs_are_returned(tmp_path: Path) -> None:
+    _, notes = synthesize(write_app(tmp_path, manifest=noted("warning")), tmp_path)
+    assert notes == [Note("warning", "Shop/Mail", "no alarm")]
+
+
+def test_errors_of_constructs_fail(tmp_path: Path) -> None:
+    with pytest.raises(SynthesisError, match="Shop/Mail: no alarm"):
+        synthesize(write_app(tmp_path, manifest=noted("error")), tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_an_interrupted_synthesis_leaves_no_process(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    text = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    command = write_app(tmp_path, text=text)
+    interrupted = subprocess.Popen(
+        [sys.executable, "-m", "tasks_cli", "synth", "--app", command],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 10
+        while not (pid_file.exists() and pid_file.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        interrupted.terminate()
+        assert interrupted.wait(10) == 128 + 15
+    finally:
+        interrupted.kill()
+        interrupted.wait()
+    status = Path(f"/proc/{pid_file.read_text()}/status")
+    assert not status.exists() or "State:\tZ" in status.read_text()  # ended, if not yet reaped
