@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runtime_lib.contract import FAILURE_ATTRIBUTE, FAILURE_MAX_BYTES, SQS_MAX_BATCH_ENTRIES, Route
+from runtime_lib.errors import message_of
 from runtime_lib.queues import Entry, delete, queue_name, queue_url, send_entries
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def dead_letter_entry(body: str, *, reason: str, error: BaseException | None, de
         shape="task",
         reason=reason,
         error_type=type(error).__name__ if error else "",
-        error_message=str(error) if error else "",
+        error_message=message_of(error) if error else "",
         traceback=_traceback(error),
         attempts=delivery.attempt,
         first_at=delivery.first_received_at or delivery.sent_at,

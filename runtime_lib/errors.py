@@ -99,6 +99,14 @@ class Reject(Exception):  # noqa: N818
     """Raised by a task to go to the dead letter queue now, with the reason given, whatever its retry policy says."""
 
 
+def message_of(error: BaseException) -> str:
+    """What an exception says; nothing if it fails to say it."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  (what happened has happened all the same)
+        return ""
+
+
 def seconds(duration: "float | timedelta") -> float:
     """A duration as seconds; numbers are seconds already.
 

@@ -1,8 +1,7 @@
 """Run one task for one message, and say what shall become of the message."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runtime_lib import hooks, registry
@@ -17,6 +16,7 @@ from runtime_lib.errors import (
     RetryLater,
     TaskError,
     UnknownTaskError,
+    message_of,
 )
 from runtime_lib.log import logger
 
@@ -99,12 +99,15 @@ def admit(body: str | bytes, delivery: Delivery) -> Message | Outcome:
                 f"the message has version {schema} of {task.name}'s arguments, this code has {task.schema_version}"
             )
     except EnvelopeError as error:
+        logger.error("a message is dead-lettered unread: %s", error, extra={"attempt": delivery.attempt})
         return DeadLettered(str(error), error)
     except (UnknownTaskError, NewerMessageError) as error:
         age = time.time() - delivery.sent_at if delivery.sent_at else 0.0
         last = delivery.max_receive_count is not None and delivery.attempt >= delivery.max_receive_count
+        reason = f"{error} (waited {age:.0f} s for a worker that can run it)"
+        logger.warning("a message cannot run here: %s", reason, extra={"attempt": delivery.attempt})
         if last or age >= _PATIENCE_SECONDS:
-            return DeadLettered(f"{error} (waited {age:.0f} s for a worker that can run it)", error)
+            return DeadLettered(reason, error)
         return RetryAfter(_WAITS[min(delivery.attempt, len(_WAITS)) - 1], error)
     return Message(task, envelope)
 
@@ -129,44 +132,50 @@ def _decode(body: str | bytes) -> Envelope:
 
 
 def run(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outcome:
-    """Run a ``def`` task; an exception of the task becomes an outcome, never leaves here."""
+    """Run a ``def`` task; what it raises becomes an outcome, and context variables that it sets end with it."""
+    return copy_context().run(_run, task, envelope, delivery)
+
+
+def _run(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outcome:
     context = TaskContext(envelope, delivery)
+    running.set(context)
     started = time.monotonic()
-    with _running(context):
-        try:
-            args, kwargs = _prepare(task, context)
-            result = task.function(*args, **kwargs)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  (every failure is turned into an outcome)
-            outcome = _failed(task, context, error)
-        else:
-            outcome = Succeeded(result)
-        _finish(context, outcome, started)
+    try:
+        args, kwargs = _prepare(task, context)
+        outcome: Outcome = Succeeded(task.function(*args, **kwargs))
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  (also sys.exit(): a task must not end its neighbours)
+        outcome = _failed(task, context, error)
+    _finish(context, outcome, started)
     return outcome
 
 
 async def run_async(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outcome:
     """`run` for an ``async def`` task."""
+    from asyncio import create_task
+
+    return await create_task(_run_async(task, envelope, delivery))  # which has context variables of its own
+
+
+async def _run_async(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outcome:
+    from asyncio import CancelledError, current_task
+
     context = TaskContext(envelope, delivery)
+    running.set(context)
     started = time.monotonic()
-    with _running(context):
-        try:
-            args, kwargs = _prepare(task, context)
-            result = await task.function(*args, **kwargs)
-        except (Exception, SystemExit) as error:  # noqa: BLE001
-            outcome = _failed(task, context, error)
-        else:
-            outcome = Succeeded(result)
-        _finish(context, outcome, started)
-    return outcome
-
-
-@contextmanager
-def _running(context: TaskContext) -> Iterator[None]:
-    token = running.set(context)
     try:
-        yield
-    finally:
-        running.reset(token)
+        args, kwargs = _prepare(task, context)
+        outcome: Outcome = Succeeded(await task.function(*args, **kwargs))
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        this = current_task()
+        if isinstance(error, CancelledError) and this and this.cancelling():
+            raise  # its run is cancelled; otherwise it awaited something else that was
+        outcome = _failed(task, context, error)
+    _finish(context, outcome, started)
+    return outcome
 
 
 class _GivenUp(Exception):  # noqa: N818
@@ -222,9 +231,9 @@ def _failed(task: "Task[..., Any]", context: TaskContext, error: BaseException) 
     if isinstance(error, _GivenUp):
         return DeadLettered(str(error), error.__cause__)
     if isinstance(error, Discard):
-        return Discarded(str(error))
+        return Discarded(message_of(error))
     if isinstance(error, Reject):
-        return DeadLettered(str(error) or "rejected by the task", error)
+        return DeadLettered(message_of(error) or "rejected by the task", error)
     if hasattr(error, _GIVEN_UP):
         return DeadLettered(f"a task dispatched eagerly failed: {describe(error)}", error)
     at_end = delivery.attempt >= _last_run(task.retry, delivery)
@@ -239,8 +248,9 @@ def _failed(task: "Task[..., Any]", context: TaskContext, error: BaseException) 
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line: its type and message."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    """An exception as its type and message."""
+    message = message_of(error)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def _finish(context: TaskContext, outcome: Outcome, started: float) -> None:

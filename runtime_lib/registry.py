@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["find", "load_modules", "names", "register", "resolve"]
 
+_SHOWN_CHARACTERS = 200
+"""Of a name that no task has: a message can hold any."""
 _tasks: "dict[str, Task[..., Any]]" = {}
 
 
@@ -50,9 +52,9 @@ def resolve(name: str) -> "Task[..., Any]":
     except KeyError:
         from difflib import get_close_matches
 
-        near = get_close_matches(name, _tasks, 1)
+        near = get_close_matches(name[:_SHOWN_CHARACTERS], _tasks, 1)
         raise UnknownTaskError(
-            f"no task called {name!r} is registered here"
+            f"no task called {name[:_SHOWN_CHARACTERS]!r} is registered here"
             + (f"; did you mean {near[0]!r}?" if near else f" ({len(_tasks)} are)")
             + " A message only runs tasks of the modules that its construct or worker loads."
         ) from None

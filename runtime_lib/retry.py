@@ -20,8 +20,8 @@ class _Policy(NamedTuple):
     multiplier: float
     max_delay: float
     jitter: Literal["full", "none"]
-    on: tuple[type[Exception], ...]
-    give_up_on: tuple[type[Exception], ...]
+    on: tuple[type[BaseException], ...]
+    give_up_on: tuple[type[BaseException], ...]
 
 
 class Retry(_Policy):
@@ -36,7 +36,7 @@ class Retry(_Policy):
         jitter: "full" waits a random time between 0 and the delay, so that tasks that failed together do not return
             together; "none" waits the delay itself.
             (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)
-        on: exception classes that are retried; every Exception by default.
+        on: exception classes that are retried; by default every one, sys.exit()'s included.
         give_up_on: exception classes that are dead-lettered at once, even if ``on`` has them or a base of theirs.
     """
 
@@ -50,8 +50,8 @@ class Retry(_Policy):
         multiplier: float = 2,
         max_delay: "float | timedelta" = _DEFAULT_MAX_DELAY,
         jitter: Literal["full", "none"] = "full",
-        on: Iterable[type[Exception]] = (Exception,),
-        give_up_on: Iterable[type[Exception]] = (),
+        on: Iterable[type[BaseException]] = (BaseException,),
+        give_up_on: Iterable[type[BaseException]] = (),
     ) -> Self:
         """Check the values; ValueError and TypeError name the one that is wrong."""
         if max_attempts is not None and max_attempts < 1:
@@ -131,7 +131,7 @@ class Retry(_Policy):
         return (self.first_delay, self.max_delay) != (_DEFAULT_FIRST_DELAY, _DEFAULT_MAX_DELAY)
 
 
-def _exception_classes(argument: str, classes: Iterable[type[Exception]]) -> tuple[type[Exception], ...]:
+def _exception_classes(argument: str, classes: Iterable[type[BaseException]]) -> tuple[type[BaseException], ...]:
     found = (classes,) if isinstance(classes, type) else tuple(classes)
     for one in found:
         if not (isinstance(one, type) and issubclass(one, BaseException)):
