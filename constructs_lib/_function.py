@@ -16,6 +16,7 @@ from constructs import Construct
 from constructs_lib._address import DispatchTarget, FunctionRoutes, Loaded, queue_url_prefix
 from constructs_lib._queue import queue_name, send_permissions
 from constructs_lib._validation import (
+    acknowledge,
     check_at_synth,
     named_by,
     names,
@@ -300,14 +301,8 @@ class TaskFunction(lambda_.Function):
         resource.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W3005"]}})
         FunctionRoutes(self, policy=policy, loaded=loaded)
         _ResourceCount.watch(cdk.Stack.of(target))
-        _acknowledge_wildcards(target, options)
-
-
-def _acknowledge_wildcards(target: DispatchTarget, options: FunctionOptions) -> None:
-    for option, reason in _WILDCARDS.items():
-        if option in options:
-            wildcard = cdk.Acknowledgment(id="AwsSolutions-IAM5[Resource::*]", reason=reason)
-            cdk.Validations.of(target).acknowledge(wildcard)
+        for option in _WILDCARDS.keys() & options.keys():
+            acknowledge(target, "AwsSolutions-IAM5[Resource::*]", _WILDCARDS[option])
 
 
 def _network_interfaces() -> iam.PolicyStatement:

@@ -47,8 +47,8 @@ class TaskServer(DispatchTarget):
                 for task in loaded.source.tasks()
                 if not served.isdisjoint(task.namespaces) and task.module not in known
             ]
-            # The whole tree is walked only for tasks that need a server of their own.
-            tree = self.node.root.node.find_all() if unknown else ()
+            # The app's tree, or the stage's, is walked only for tasks that need a server of their own.
+            tree = (cdk.Stage.of(self) or self.node.root).node.find_all() if unknown else ()
             served_alone = {target.address.task for target in tree if isinstance(target, DispatchTarget)}
             return [
                 f"modules of {self.node.path} does not load {task.module!r}, whose task {task.name!r} "

@@ -11,8 +11,10 @@ import jsii
 from constructs import Construct, IConstruct, IValidation
 
 from constructs_lib._task_definition import TaskReferenceError
+from runtime_lib import contract
 
 __all__ = [
+    "acknowledge",
     "check_at_synth",
     "named_by",
     "names",
@@ -23,8 +25,6 @@ __all__ = [
     "seconds",
     "warn",
 ]
-
-_WARNING_PREFIX = "lambda-task-constructs:"
 
 # What a pseudo parameter becomes, in its shortest form: a size computed from it is never above the real one.
 _SHORTEST = {
@@ -42,7 +42,12 @@ def refusal(scope: IConstruct, argument: str, *, given: object, allowed: str, re
 
 def warn(scope: IConstruct, slug: str, message: str) -> None:
     """Warn about what works but is risky, under an id that users can acknowledge."""
-    cdk.Annotations.of(scope).add_warning_v2(_WARNING_PREFIX + slug, message)
+    cdk.Annotations.of(scope).add_warning_v2(f"{contract.METADATA_KEY}:{slug}", message)
+
+
+def acknowledge(scope: IConstruct, rule: str, reason: str) -> None:
+    """Say why a rule of a validation plugin such as cdk-nag does not apply to ``scope``."""
+    cdk.Validations.of(scope).acknowledge(cdk.Acknowledgment(id=rule, reason=reason))
 
 
 def seconds(duration: cdk.Duration) -> float | None:

@@ -14,7 +14,7 @@ from constructs_lib._address import Address, DispatchTarget, physical_name
 from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of, loaded_modules
 from constructs_lib._queue import DeadLetters, check_dead_letter_queue
 from constructs_lib._server import TaskServer
-from constructs_lib._validation import names, require_duration, require_number
+from constructs_lib._validation import acknowledge, names, require_duration, require_number
 from constructs_lib.task_code import TaskCode
 from runtime_lib import contract
 from runtime_lib.contract import DEFAULT_NAMESPACE, Priority, Route
@@ -92,6 +92,9 @@ class BackgroundTaskFunction(TaskServer):
         if dead_letter_queue is None:
             own = DeadLetters(self, encryption_key=encryption_key, removal_policy=options.get("removal_policy"))
             self.dead_letter_queue, self.alarms = own.queue, (own.alarm,)
+            acknowledge(
+                own.queue, "AwsSolutions-SQS3", "It is a dead letter queue: of a function, not of another queue."
+            )
         else:
             self.dead_letter_queue, self.alarms = dead_letter_queue, ()
         self.function = TaskFunction(
