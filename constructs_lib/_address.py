@@ -13,7 +13,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
-from constructs import Construct
+from constructs import Construct, Node
 
 from constructs_lib._source import SourceTree
 from constructs_lib._validation import check_at_synth, refusal, rendered
@@ -207,16 +207,18 @@ class DispatchTarget(Construct):
             ValueError: ``grantee`` is in another account or region, cannot be given a permission, or has a route to
                 another server of the same task or namespace.
         """
-        described = grantee.node.path if isinstance(grantee, Construct) else str(grantee)
-        _require_same(self, "grantee", described, account=grantee.grant_principal.principal_account)
-        if isinstance(grantee, Construct):
-            stack = cdk.Stack.of(grantee)
-            _require_same(self, "grantee", described, account=stack.account, region=stack.region)
+        # What is imported reaches Python as a proxy of no class, and a service principal has no node.
+        node: Node | None = getattr(grantee, "node", None)
+        scope = node.scope if node and node.scope else self
+        described = node.path if node else f"a {type(grantee).__name__}"
+        account = getattr(grantee.grant_principal, "principal_account", None)
+        _require_same(self, "grantee", described, account=account)
+        stack = cdk.Stack.of(scope)
+        _require_same(self, "grantee", described, account=stack.account, region=stack.region)
         routes = FunctionRoutes.of(grantee) if isinstance(grantee, lambda_.Function) else None
         if routes:
             routes.add(self)
-        scope = grantee if isinstance(grantee, Construct) else self
-        statements = self.address.permissions(scope)
+        statements = self.address.permissions(stack)
         if routes and routes.policy:
             routes.policy.add_statements(*statements)
             return
@@ -227,7 +229,7 @@ class DispatchTarget(Construct):
                     "grantee",
                     given=described,
                     allowed="a principal that policies can be attached to",
-                    remedy="import it with its role (`role=` of from_function_attributes), or grant to the role itself",
+                    remedy="grant to the function, role or user that dispatches",
                 )
 
 
@@ -281,9 +283,10 @@ class FunctionRoutes(Construct):
 
     def _oversize(self) -> list[str]:
         resource = self._function.node.default_child
-        environment = (
-            cdk.Stack.of(self).resolve(resource.environment) if isinstance(resource, lambda_.CfnFunction) else None
-        )
+        if not isinstance(resource, lambda_.CfnFunction):
+            return []
+        # The public property reads as empty in Python: jsii takes its token for a structure.
+        environment = cdk.Stack.of(self).resolve(resource._cfn_properties.get("environment"))  # noqa: SLF001
         variables = {name: rendered(value) for name, value in (environment or {}).get("variables", {}).items()}
         size = contract.environment_bytes(variables)
         if size <= contract.LAMBDA_ENVIRONMENT_MAX_BYTES:
