@@ -1,0 +1,68 @@
+"""What cfn-lint and cdk-nag say about the constructs as users get them."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import aws_cdk as cdk
+import cdk_nag
+import pytest
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
+from aws_cdk.assertions import Template
+from cfnlint.api import lint
+
+from constructs_lib import PriorityTaskQueues
+from tests.apps import add_invoice, add_mail, add_receipts, new_stack
+
+
+def _make_all(stack: cdk.Stack, **options: Any) -> PriorityTaskQueues:
+    add_receipts(stack, **options)
+    add_invoice(stack, **options)
+    return add_mail(stack, **options)
+
+
+def _defaults(stack: cdk.Stack) -> None:
+    _make_all(stack)
+
+
+def _every_option(stack: cdk.Stack) -> None:
+    vpc = ec2.Vpc(stack, "Network", max_azs=2, nat_gateways=0, restrict_default_security_group=False)
+    vpc.add_flow_log("Flows")
+    mail = _make_all(
+        stack,
+        vpc=vpc,
+        vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+        tracing=lambda_.Tracing.ACTIVE,
+        encryption_key=kms.Key(stack, "Key", enable_key_rotation=True),
+        log_level="DEBUG",
+        memory_size=512,
+        removal_policy=cdk.RemovalPolicy.RETAIN,
+    )
+    mail.subscribe_topic(sns.Topic(stack, "Orders", enforce_ssl=True))
+
+
+@pytest.mark.parametrize("make", [_defaults, _every_option])
+def test_cfn_lint_is_clean(make: Callable[[cdk.Stack], None]) -> None:
+    stack = new_stack()
+    make(stack)
+    assert lint(json.dumps(Template.from_stack(stack).to_json()), regions=["us-east-1"]) == []
+
+
+@pytest.mark.parametrize("make", [_defaults, _every_option])
+def test_cdk_nag_finds_nothing(make: Callable[[cdk.Stack], None]) -> None:
+    stack = new_stack()
+    cdk.Validations.of(stack.node.root).add_plugins(cdk_nag.AwsSolutionsChecks())
+    make(stack)
+    stack.node.root.synth()
+
+
+def test_cdk_nag_would_find_something() -> None:
+    stack = new_stack()
+    cdk.Validations.of(stack.node.root).add_plugins(cdk_nag.AwsSolutionsChecks())
+    sqs.Queue(stack, "Plain")
+    with pytest.raises(RuntimeError, match="AwsSolutions-SQS4"):
+        stack.node.root.synth()
