@@ -1,0 +1,25 @@
+"""The default template of each construct. Update with ``pytest tests/snapshot --snapshot-update`` and read the diff."""
+
+from collections.abc import Callable
+
+import aws_cdk as cdk
+import pytest
+from syrupy.assertion import SnapshotAssertion
+from syrupy.extensions.json import JSONSnapshotExtension
+
+from constructs_lib.testing import template_of
+from tests.apps import add_invoice, add_mail, add_receipts, new_stack
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        pytest.param(add_receipts, id="background_task_function"),
+        pytest.param(add_invoice, id="managed_async_task"),
+        pytest.param(add_mail, id="priority_task_queues"),
+    ],
+)
+def test_default_template(add: Callable[[cdk.Stack], object], snapshot: SnapshotAssertion) -> None:
+    stack = new_stack()
+    add(stack)
+    assert template_of(stack) == snapshot(extension_class=JSONSnapshotExtension)
