@@ -62,7 +62,7 @@ def resources(cloud: Cloud, name: str) -> Iterator[Resource]:
     """The resources of a stack, each nested stack followed by its own."""
     client = cloud.client("cloudformation")
     template: Any = client.get_template(StackName=name)["TemplateBody"]
-    described = (json.loads(template) if isinstance(template, str) else template)["Resources"]
+    described = (json.loads(template) if isinstance(template, str) else template).get("Resources", {})
     for page in client.get_paginator("list_stack_resources").paginate(StackName=name):
         for summary in page["StackResourceSummaries"]:
             resource = Resource(

@@ -14,7 +14,8 @@ from tasks_cli.cloud import LOCAL_ACCOUNT, LOCAL_REGION
 from tasks_cli.errors import CliError, UsageError
 
 OUTPUT_FOLDER = "cdk.out"
-_EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception): ", re.MULTILINE)
+_EXCEPTION = re.compile(r"^((?:\w+\.)*\w*(?:Error|Exception)): ", re.MULTILINE)
+_FRAME = re.compile(r'^ +File "(.+)", line (\d+)', re.MULTILINE)
 _JAVASCRIPT_FRAME = re.compile(r"^\s+at .*\n?", re.MULTILINE)
 _OUTPUT_LINES = 30
 
@@ -58,7 +59,7 @@ def synthesize(command: str, project: Path, *, validate: bool = False) -> tuple[
     output = project / OUTPUT_FOLDER
     result = _run(command, project, _environment(project, output, validate=validate))
     if result.returncode:
-        raise SynthesisError(f"the CDK app failed ({command}): {_failure(result)}")
+        raise SynthesisError(f"the CDK app failed ({command}): {_failure(result, project)}")
     manifest_path = output / "manifest.json"
     if not manifest_path.is_file():
         raise SynthesisError(
@@ -137,13 +138,22 @@ def _run(command: str, project: Path, environment: dict[str, str]) -> "subproces
     return subprocess.CompletedProcess(command, process.returncode, output)
 
 
-def _failure(result: "subprocess.CompletedProcess[str]") -> str:
-    """The message of the exception that ended the app, else the end of its output."""
+def _failure(result: "subprocess.CompletedProcess[str]", project: Path) -> str:
+    """The exception that ended the app and the project's line it came from, else the end of the app's output."""
     exceptions = list(_EXCEPTION.finditer(result.stdout))
-    if exceptions:
-        return _JAVASCRIPT_FRAME.sub("", result.stdout[exceptions[-1].end() :]).strip()
-    lines = result.stdout.strip().splitlines()[-_OUTPUT_LINES:]
-    return "\n".join([f"exit code {result.returncode}", *lines])
+    if not exceptions:
+        lines = result.stdout.strip().splitlines()[-_OUTPUT_LINES:]
+        return "\n".join([f"exit code {result.returncode}", *lines])
+    last = exceptions[-1]
+    message = _JAVASCRIPT_FRAME.sub("", result.stdout[last.end() :]).strip()
+    # The errors of constructs arrive as RuntimeError, and name the construct.
+    kind = "" if last[1] == "RuntimeError" else f"{last[1]}: "
+    lines = [
+        f" ({Path(path).relative_to(project)}:{line})"
+        for path, line in _FRAME.findall(result.stdout, 0, last.start())
+        if Path(path).is_relative_to(project) and "site-packages" not in path
+    ]
+    return kind + message + (lines[-1] if lines else "")
 
 
 def _notes(output: Path) -> list[Note]:

@@ -76,7 +76,14 @@ def test_a_failing_app_is_told_by_its_message_without_its_traceback(tmp_path: Pa
     text = "raise RuntimeError('Shop/Resize: timeout is 1000 s\\n  at Function.x (node.js:1:2)\\nallowed: 900 s')"
     with pytest.raises(SynthesisError) as caught:
         synthesize(write_app(tmp_path, text=text), tmp_path)
-    assert str(caught.value) == ("the CDK app failed (python app.py): Shop/Resize: timeout is 1000 s\nallowed: 900 s")
+    assert str(caught.value) == (
+        "the CDK app failed (python app.py): Shop/Resize: timeout is 1000 s\nallowed: 900 s (app.py:1)"
+    )
+
+
+def test_a_mistake_in_the_app_is_told_with_its_kind_and_line(tmp_path: Path) -> None:
+    with pytest.raises(SynthesisError, match=r"ModuleNotFoundError: No module named 'absent' \(app\.py:2\)$"):
+        synthesize(write_app(tmp_path, text="\nimport absent"), tmp_path)
 
 
 def test_a_command_that_cannot_be_run_is_told_by_its_output(tmp_path: Path) -> None:
