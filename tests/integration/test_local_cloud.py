@@ -20,6 +20,7 @@ from tasks_cli import stacks
 from tasks_cli.cloud import Cloud
 from tasks_cli.local import deployment, detached, inspection
 from tasks_cli.local.assembly import AssemblyError
+from tasks_cli.local.logs import LogReader
 from tasks_cli.local.process import LocalCloud, LocalCloudError
 
 pytestmark = [
@@ -28,13 +29,15 @@ pytestmark = [
 ]
 
 HANDLER = """
-import importlib.util, json, os, sys, boto3, awslambdaric
+import importlib.util, json, logging, os, sys, boto3, awslambdaric
 
 def handler(event, context):
     if "modules" in event:
         return {name: importlib.util.find_spec(name) is not None for name in event["modules"]}
     if "send_to" in event:
         boto3.client("sqs").send_message(QueueUrl=event["send_to"], MessageBody="from the function")
+        entries = [{"Id": "1", "MessageBody": "from the function"}]
+        boto3.client("sqs").send_message_batch(QueueUrl=event["send_to"], Entries=entries)
         return "sent"
     if "email" in event:
         boto3.client("ses").send_email(
@@ -43,6 +46,11 @@ def handler(event, context):
             Message={"Subject": {"Data": "Grüße"}, "Body": {"Text": {"Data": "Ihre Bestellung"}}},
         )
         return "sent"
+    if "log" in event:
+        try:
+            raise ValueError(event["log"])
+        except ValueError:
+            logging.getLogger().exception("cannot do %s", event["log"])
     if "fail" in event:
         raise KeyError(event["fail"])
     for record in event.get("Records", []):
@@ -166,6 +174,17 @@ def test_an_exception_reaches_the_caller_as_lambda_reports_it(cloud: Cloud) -> N
 
 
 @pytest.mark.usefixtures("shop")
+def test_a_logged_exception_is_in_the_logs_at_once_with_a_line_of_its_own(cloud: Cloud) -> None:
+    reader = LogReader(cloud, ["shop", "nested"])
+    reader.read()
+    invoke(cloud, "shop", {"log": "order 8"})
+    messages = [line.message for line in reader.read() if line.function == "shop"]
+    assert any(message.startswith("[ERROR]") and message.endswith("cannot do order 8") for message in messages)
+    assert "ValueError: order 8" in messages
+    assert reader.read() == []
+
+
+@pytest.mark.usefixtures("shop")
 def test_the_exec_wrapper_starts_the_function(cloud: Cloud) -> None:
     assert invoke(cloud, "wrapped", {})["wrapped"] == "yes"
 
@@ -275,6 +294,7 @@ def test_enforced_iam_denies_what_the_role_does_not_allow(tmp_path: Path) -> Non
 DRIVER = """
 import sys, time
 from tasks_cli.local import deployment
+from tasks_cli.local.logs import LogReader
 from tasks_cli.local.process import LocalCloud
 from pathlib import Path
 
@@ -301,7 +321,7 @@ def test_nothing_is_left_of_the_cloud_when_its_driver_is_ended(number: int, tmp_
         driver.send_signal(number)
         driver.wait(10)
         wait_for(lambda: not processes_with(marker), timeout=5)
-        assert not list(tmp_path.glob("tasks-local-*"))
+        wait_for(lambda: not list(tmp_path.glob("tasks-local-*")), timeout=5)
     finally:
         driver.kill()
         driver.wait()

@@ -1,0 +1,129 @@
+"""The `tasks` command as a newcomer uses it: up, deploy, dispatch, logs, dead letters, down."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [
+    pytest.mark.xdist_group("local_cloud"),
+    pytest.mark.skipif(sys.platform != "linux", reason="awslambdaric is Linux's"),
+]
+
+MAIL = """
+from runtime_lib import task
+
+@task(namespace="mail")
+def send(to: str, subject: str = "Hello", *, copies: int = 1) -> None:
+    print("sent", to, subject, copies)
+"""
+
+TASKS = """
+from runtime_lib import Reject, task
+
+@task
+def receipt(order: int) -> None:
+    print("receipt of order", order)
+
+@task
+def invoice(order: int) -> None:
+    raise Reject(f"order {order} größer als erlaubt")
+"""
+
+APP = """
+import aws_cdk as cdk
+from constructs_lib import BackgroundTaskFunction, ManagedAsyncTask, PriorityTaskQueues, TaskCode
+
+app = cdk.App()
+stack = cdk.Stack(app, "Shop")
+code = TaskCode.from_package("shop")
+BackgroundTaskFunction(stack, "Background", code=code, modules=["shop.tasks"])
+PriorityTaskQueues(stack, "Mail", code=code, modules=["shop.mail"], namespace="mail")
+ManagedAsyncTask(stack, "Invoice", code=code, task="shop.tasks:invoice")
+app.synth()
+"""
+
+Tasks = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tasks]:
+    """Runs `tasks … --json` in a project whose app is deployed to a local cloud that enforces IAM."""
+    project = tmp_path_factory.mktemp("project")
+    (project / "shop").mkdir()
+    (project / "shop" / "__init__.py").touch()
+    (project / "shop" / "tasks.py").write_text(TASKS)
+    (project / "shop" / "mail.py").write_text(MAIL)
+    (project / "app.py").write_text(APP)
+    (project / "cdk.json").write_text('{"app": "python app.py"}')
+
+    def run(*arguments: str, as_json: bool = True) -> Any:
+        command = [sys.executable, "-m", "tasks_cli", *arguments, *(["--json"] if as_json else [])]
+        result = subprocess.run(
+            command,
+            cwd=project,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout) if as_json and "logs" not in arguments else result.stdout
+
+    run("local", "up", "--enforce-iam")
+    try:
+        run("local", "deploy")
+        yield run
+    finally:
+        run("local", "down")
+
+
+def wait_for(what: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 20
+    while not (found := what()):
+        assert time.monotonic() < deadline, "did not happen within 20 s"
+        time.sleep(0.1)
+    return found
+
+
+def printed(tasks: Tasks, *function: str) -> list[str]:
+    return [json.loads(line)["message"] for line in tasks("local", "logs", *function).splitlines()]
+
+
+def test_status_shows_the_functions_of_constructs_and_the_queues(tasks: Tasks) -> None:
+    status = tasks("local", "status")
+    assert status["stacks"] == [{"name": "Shop", "status": "CREATE_COMPLETE"}]
+    assert {function["path"] for function in status["functions"]} == {"Shop/Background", "Shop/Mail", "Shop/Invoice"}
+    assert len(status["queues"]) == 8  # one for Invoice, four for Mail, and three for dead letters
+    text = tasks("local", "status", as_json=False)
+    assert all(queue["name"] in text for queue in status["queues"])
+
+
+def test_a_task_dispatched_by_name_runs_in_the_background(tasks: Tasks) -> None:
+    dispatched = tasks("dispatch", "shop.tasks:receipt", "42")
+    assert dispatched["route"].startswith("lambda:Shop-Background-")
+    wait_for(lambda: "receipt of order 42" in printed(tasks, "Shop/Background"))
+
+
+def test_a_task_goes_through_its_namespaces_queue_of_the_priority(tasks: Tasks) -> None:
+    dispatched = tasks("dispatch", "shop.mail.send", "ann@example.com", "--kwargs", "copies=2", "--priority", "high")
+    assert dispatched["route"].endswith("-high")
+    wait_for(lambda: "sent ann@example.com Hello 2" in printed(tasks))
+
+
+def test_what_is_given_up_is_listed_and_shown_with_its_reason(tasks: Tasks) -> None:
+    dispatched = tasks("dispatch", "shop.tasks:invoice", "7")
+    assert dispatched["route"].startswith("sqs:Shop-Invoice-")
+    (letter,) = wait_for(lambda: tasks("dead-letters", "list"))
+    assert letter["task"] == "shop.tasks.invoice"
+    assert letter["id"] == dispatched["id"]
+    assert letter["failure"]["reason"] == "order 7 größer als erlaubt"
+    assert tasks("dead-letters", "show", letter["message"][:8]) == letter
+    assert "order 7 größer als erlaubt" in tasks("dead-letters", "list", as_json=False)
