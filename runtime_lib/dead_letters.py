@@ -1,12 +1,20 @@
 """Dead letters: the one format that this library writes, and the five shapes in which failures lie in a queue."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runtime_lib.contract import FAILURE_ATTRIBUTE, FAILURE_MAX_BYTES, SQS_MAX_BATCH_ENTRIES, Route
+from runtime_lib.contract import (
+    ENV_DEAD_LETTER_QUEUE,
+    FAILURE_ATTRIBUTE,
+    FAILURE_MAX_BYTES,
+    SQS_MAX_BATCH_ENTRIES,
+    Route,
+)
 from runtime_lib.errors import message_of
+from runtime_lib.log import logger
 from runtime_lib.queues import Entry, delete, queue_name, queue_url, send_entries
 
 if TYPE_CHECKING:
@@ -19,6 +27,7 @@ __all__ = [
     "read_dead_letter",
     "receive_dead_letters",
     "requeue_dead_letters",
+    "write_dead_letter",
 ]
 
 _TRACEBACK_CHARACTERS = 2_000
@@ -115,6 +124,24 @@ def dead_letter_entry(body: str, *, reason: str, error: BaseException | None, de
         chain=(metadata.get("chain") if isinstance(metadata, dict) else None) or _text(envelope.get("id")),
     )
     return Entry(_text(envelope.get("id")) or "?", body, attributes=((FAILURE_ATTRIBUTE, failure.attribute()),))
+
+
+def write_dead_letter(body: str, *, reason: str, error: BaseException | None, delivery: "Delivery") -> bool:
+    """Send a dead letter to the queue that ``TASK_DEAD_LETTER_QUEUE`` names; whether it is there now.
+
+    If not, the log says why, and the message is safest where it is.
+    """
+    queue = os.environ.get(ENV_DEAD_LETTER_QUEUE)
+    if not queue:
+        logger.error("a message is given up, and %s names no queue for it: %s", ENV_DEAD_LETTER_QUEUE, reason)
+        return False
+    entry = dead_letter_entry(body, reason=reason, error=error, delivery=delivery)
+    try:
+        send_entries(queue_url(queue), [entry])
+    except Exception:  # noqa: BLE001  (whatever keeps it from being written)
+        logger.exception("a message is given up, but its dead letter cannot be written to %s: %s", queue, reason)
+        return False
+    return True
 
 
 def _traceback(error: BaseException | None) -> str:

@@ -269,13 +269,10 @@ def _finish(context: TaskContext, outcome: Outcome, started: float) -> None:
         case RetryAfter(delay, RetryLater()):
             logger.info("%s asked to run again in %.1f s", context.task, delay, extra=extra)
         case RetryAfter(delay, error):
+            # Without a receipt the message is in no queue, and the delay is up to whoever invoked.
+            again = f" and runs again in {delay:.1f} s" if context.receipt else ""
             logger.warning(
-                "%s failed at attempt %d and runs again in %.1f s",
-                context.task,
-                context.attempt,
-                delay,
-                exc_info=error,
-                extra=extra,
+                "%s failed at attempt %d%s", context.task, context.attempt, again, exc_info=error, extra=extra
             )
         case DeadLettered(reason, error):
             logger.error("%s is dead-lettered: %s", context.task, reason, exc_info=error, extra=extra)

@@ -132,7 +132,7 @@ class Retry(_Policy):
 
 
 def _exception_classes(argument: str, classes: Iterable[type[BaseException]]) -> tuple[type[BaseException], ...]:
-    found = (classes,) if isinstance(classes, type) else tuple(classes)
+    found = tuple(classes) if isinstance(classes, Iterable) else (classes,)
     for one in found:
         if not (isinstance(one, type) and issubclass(one, BaseException)):
             raise TypeError(f"{argument} holds exception classes, given {one!r}")

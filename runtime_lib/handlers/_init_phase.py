@@ -1,5 +1,6 @@
-"""What every handler does once, while its environment starts."""
+"""What a handler does before its first event."""
 
+import logging
 import os
 
 from runtime_lib.contract import ENV_LOG_LEVEL, ENV_MODULES
@@ -10,8 +11,14 @@ __all__ = ["start"]
 
 
 def start() -> None:
-    """Set the log level and import the modules whose tasks this function runs."""
-    level = os.environ.get(ENV_LOG_LEVEL)
-    if level:
-        logger.setLevel(level.upper())
+    """Set the log level (INFO unless ``LOG_LEVEL`` says otherwise) and import the modules whose tasks run here.
+
+    Raises:
+        TaskDefinitionError: a module cannot be imported.
+    """
+    level = os.environ.get(ENV_LOG_LEVEL, "INFO").upper()
+    if level in logging.getLevelNamesMapping():
+        logger.setLevel(level)
+    else:
+        logger.warning("%s is %r, which is no level of Python's logging: it is left as it is", ENV_LOG_LEVEL, level)
     load_modules(os.environ.get(ENV_MODULES, ""))

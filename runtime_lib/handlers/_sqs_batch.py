@@ -7,22 +7,18 @@ an order that alternates from delivery to delivery: those behind the killer in o
 
 import os
 import time
-from collections.abc import Awaitable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Awaitable, Iterable
+from typing import Any, NamedTuple
 
 from runtime_lib.context import Delivery
-from runtime_lib.contract import ENV_DEAD_LETTER_QUEUE, ENV_MAX_RECEIVE_COUNT
-from runtime_lib.errors import DispatchError
-from runtime_lib.execution import DeadLettered, Message, Outcome, RetryAfter, admit, run, run_async
+from runtime_lib.contract import ENV_MAX_RECEIVE_COUNT
+from runtime_lib.execution import DeadLettered, Message, Outcome, RetryAfter, admit, run_async
+from runtime_lib.handlers._running import run_in_loop, run_message
 from runtime_lib.log import logger
-
-if TYPE_CHECKING:
-    from asyncio import Runner
 
 __all__ = ["Batch", "Record"]
 
 _MIN_SECONDS_TO_START = 0.5
-_runner: "Runner | None" = None
 
 
 class Record(NamedTuple):
@@ -68,9 +64,8 @@ class Batch:
         self._deadline = deadline
         self._records = [Record.read(record, deadline=deadline) for record in event["Records"]]
         self._longest = _MIN_SECONDS_TO_START
-        self._to_delete: list[Record] = []
+        self._finished: list[Record] = []
         self.failed: list[str] = []
-        self.finished: list[Record] = []
 
     def process(self) -> "Batch":
         """Run every record for which there is time."""
@@ -88,15 +83,12 @@ class Batch:
         return self
 
     def _run_one_by_one(self, records: "list[tuple[Record, Message]]") -> None:
-        for record, (task, envelope) in records:
+        for record, message in records:
             if not self._has_time(record):
                 continue
-            self._delete_finished()
+            self.delete_finished()
             started = time.monotonic()
-            if task.is_async:
-                outcome = run_in_loop(run_async(task, envelope, record.delivery))
-            else:
-                outcome = run(task, envelope, record.delivery)
+            outcome = run_message(message, record.delivery)
             self._longest = max(self._longest, time.monotonic() - started)
             self._settle(record, outcome)
 
@@ -104,10 +96,12 @@ class Batch:
         records = [one for one in records if self._has_time(one[0])]
         if not records:
             return
-        self._delete_finished()
+        self.delete_finished()
+        started = time.monotonic()
         outcomes = run_in_loop(
             _gather(run_async(task, envelope, record.delivery) for record, (task, envelope) in records)
         )
+        self._longest = max(self._longest, time.monotonic() - started)
         for (record, _), outcome in zip(records, outcomes, strict=True):
             self._settle(record, outcome)
 
@@ -125,8 +119,7 @@ class Batch:
         elif isinstance(outcome, DeadLettered) and not self._dead_letter(record, outcome):
             self.failed.append(record.id)
         else:
-            self.finished.append(record)
-            self._to_delete.append(record)
+            self._finished.append(record)
 
     def _back_to_queue(self, record: Record, delay: float) -> None:
         from runtime_lib.queues import change_visibility
@@ -137,41 +130,22 @@ class Batch:
         except Exception:  # noqa: BLE001  (the queue's own visibility timeout ends as well, only at another time)
             logger.exception("message %s comes back when its visibility timeout ends, not in %.1f s", record.id, delay)
 
-    def _dead_letter(self, record: Record, outcome: DeadLettered) -> bool:
-        """Write the dead letter; if that cannot be done the message stays in its queue, which is the safer place."""
-        from runtime_lib.dead_letters import dead_letter_entry
-        from runtime_lib.queues import queue_url, send_entries
-
-        queue = os.environ.get(ENV_DEAD_LETTER_QUEUE)
-        if not queue:
-            logger.error(
-                "message %s is given up, but there is no %s: %s", record.id, ENV_DEAD_LETTER_QUEUE, outcome.reason
-            )
-            return False
-        entry = dead_letter_entry(record.body, reason=outcome.reason, error=outcome.error, delivery=record.delivery)
-        try:
-            send_entries(queue_url(queue), [entry])
-        except DispatchError:
-            logger.exception("message %s is given up, but its dead letter could not be written", record.id)
-            return False
-        return True
-
-    def _delete_finished(self) -> None:
-        """Delete what has finished, so that nothing which starts now can make it run again."""
-        if self._to_delete:
-            self.delete(self._to_delete)
-            self._to_delete = []
-
     @staticmethod
-    def delete(records: "list[Record]") -> None:
-        """Delete records from their queues."""
+    def _dead_letter(record: Record, outcome: DeadLettered) -> bool:
+        from runtime_lib.dead_letters import write_dead_letter
+
+        return write_dead_letter(record.body, reason=outcome.reason, error=outcome.error, delivery=record.delivery)
+
+    def delete_finished(self) -> None:
+        """Delete what has finished, so that nothing which starts now can make it run again."""
         from runtime_lib.queues import delete
 
         by_queue: dict[str, list[str]] = {}
-        for record in records:
+        for record in self._finished:
             by_queue.setdefault(str(record.delivery.queue_url), []).append(str(record.delivery.receipt))
         for url, receipts in by_queue.items():
             delete(url, receipts)
+        self._finished = []
 
     def response(self) -> dict[str, Any]:
         """What an event source mapping with ReportBatchItemFailures takes: it deletes the others.
@@ -199,13 +173,3 @@ async def _gather(runs: Iterable[Awaitable[Outcome]]) -> list[Outcome]:
     from asyncio import gather
 
     return list(await gather(*runs))
-
-
-def run_in_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine on the one event loop of this environment, so that a task's connections outlive a batch."""
-    global _runner  # noqa: PLW0603
-    if _runner is None:
-        from asyncio import Runner
-
-        _runner = Runner()
-    return _runner.run(coroutine)

@@ -1,17 +1,25 @@
 """The handler of a BackgroundTaskFunction: one task per asynchronous invocation, which Lambda itself retries."""
 
 import json
-import os
 import time
 from typing import Any
 
 from runtime_lib import registry
 from runtime_lib.context import Delivery
-from runtime_lib.contract import ENV_DEAD_LETTER_QUEUE, ENVELOPE_VERSION, Priority
-from runtime_lib.errors import EnvelopeError, RetryLater, TaskError
-from runtime_lib.execution import DeadLettered, Message, Outcome, RetryAfter, admit, run, run_async
+from runtime_lib.contract import ENVELOPE_VERSION, Priority
+from runtime_lib.errors import EnvelopeError, RetryLater
+from runtime_lib.execution import (
+    DeadLettered,
+    Message,
+    Outcome,
+    RetryAfter,
+    TaskRejectedError,
+    admit,
+    describe,
+)
 from runtime_lib.handlers._init_phase import start
-from runtime_lib.handlers._sqs_batch import run_in_loop
+from runtime_lib.handlers._running import run_message
+from runtime_lib.log import logger
 
 __all__ = ["handle", "handler"]
 
@@ -28,39 +36,43 @@ def handle(event: Any, context: Any) -> None:
 
     Raises:
         Exception: what the task raised, or that it is not known here, so that Lambda retries and then writes the
-            dead letter.
-        TaskError: the message is given up, but there is no queue for its dead letter.
+            dead letter; also if the message is given up and its dead letter cannot be written here.
     """
     delivery = Delivery(
         source=f"lambda:{context.function_name}" if context else None,
         deadline=time.time() + context.get_remaining_time_in_millis() / 1000 if context else None,
     )
-    outcome = _outcome(event, delivery, context)
+    body = json.dumps(event, separators=(",", ":"))
+    outcome = _outcome(event, body, delivery, context)
     if isinstance(outcome, RetryAfter) and isinstance(outcome.error, RetryLater):
         outcome = DeadLettered(
             "RetryLater cannot be raised on an asynchronous invocation, which has no delays: serve the task by a "
             "ManagedAsyncTask or PriorityTaskQueues",
             outcome.error,
         )
+        logger.error("a message is dead-lettered: %s", outcome.reason)
     if isinstance(outcome, RetryAfter):
-        raise outcome.error
+        raise _for_lambda(outcome.error)
     if isinstance(outcome, DeadLettered):
-        _dead_letter(event, outcome, delivery)
+        from runtime_lib.dead_letters import write_dead_letter
+
+        if not write_dead_letter(body, reason=outcome.reason, error=outcome.error, delivery=delivery):
+            raise _for_lambda(outcome.error or TaskRejectedError(outcome.reason))
 
 
-def _outcome(event: Any, delivery: Delivery, context: Any) -> Outcome:
-    try:
-        body = json.dumps(_from_fops(event, context) if isinstance(event, dict) and "target" in event else event)
-    except EnvelopeError as error:
-        return DeadLettered(str(error), error)
+def _for_lambda(error: BaseException) -> Exception:
+    """The error, unless it is one that would end the process (sys.exit() in a task) instead of being reported."""
+    return error if isinstance(error, Exception) else TaskRejectedError(describe(error))
+
+
+def _outcome(event: Any, body: str, delivery: Delivery, context: Any) -> Outcome:
+    if isinstance(event, dict) and "target" in event:
+        try:
+            body = json.dumps(_from_fops(event, context))
+        except EnvelopeError as error:
+            return DeadLettered(str(error), error)
     admitted = admit(body, delivery)
-    if not isinstance(admitted, Message):
-        return admitted
-    task, envelope = admitted
-    if task.is_async:
-        outcome: Outcome = run_in_loop(run_async(task, envelope, delivery))
-        return outcome
-    return run(task, envelope, delivery)
+    return run_message(admitted, delivery) if isinstance(admitted, Message) else admitted
 
 
 def _from_fops(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -78,7 +90,7 @@ def _from_fops(event: dict[str, Any], context: Any) -> dict[str, Any]:
         raise EnvelopeError("payload.body is missing: expected a string with the arguments as JSON")
     try:
         arguments = json.loads(payload["body"])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EnvelopeError(f"payload.body is not JSON: {error}") from None
     if not isinstance(arguments, dict):
         raise EnvelopeError("payload.body is no object: expected the arguments by name")
@@ -96,14 +108,3 @@ def _from_fops(event: dict[str, Any], context: Any) -> dict[str, Any]:
             "version": ENVELOPE_VERSION,
         },
     }
-
-
-def _dead_letter(event: Any, outcome: DeadLettered, delivery: Delivery) -> None:
-    from runtime_lib.dead_letters import dead_letter_entry
-    from runtime_lib.queues import queue_url, send_entries
-
-    queue = os.environ.get(ENV_DEAD_LETTER_QUEUE)
-    if not queue:  # Lambda's own retries and on-failure destination are all there is
-        raise outcome.error or TaskError(outcome.reason)
-    entry = dead_letter_entry(json.dumps(event), reason=outcome.reason, error=outcome.error, delivery=delivery)
-    send_entries(queue_url(queue), [entry])

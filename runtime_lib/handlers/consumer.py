@@ -4,8 +4,10 @@ from typing import Any
 
 from runtime_lib.context import Delivery
 from runtime_lib.errors import TaskError
-from runtime_lib.execution import DeadLettered, Message, RetryAfter, admit, describe, run, run_async
-from runtime_lib.handlers._sqs_batch import Batch, run_in_loop
+from runtime_lib.execution import DeadLettered, Message, RetryAfter, admit, describe
+from runtime_lib.handlers._init_phase import start
+from runtime_lib.handlers._running import run_message
+from runtime_lib.handlers._sqs_batch import Batch
 
 __all__ = ["UnfinishedMessagesError", "process_messages_for_lambda_consumer"]
 
@@ -19,8 +21,8 @@ def process_messages_for_lambda_consumer(
 ) -> dict[str, Any] | None:
     """Run the tasks in an SQS or SNS event.
 
-    The modules that have the tasks must have been imported. Of an SQS event, what succeeded is deleted, whether or
-    not the mapping reports batch item failures.
+    The modules that have the tasks must have been imported, or be named by ``TASK_MODULES``, as the constructs do. Of
+    an SQS event, what succeeded is deleted, whether or not the mapping reports batch item failures.
 
     Args:
         lambda_event: the event as Lambda passes it.
@@ -32,6 +34,7 @@ def process_messages_for_lambda_consumer(
         UnfinishedMessagesError: some are to be delivered again, so that Lambda does.
         TaskError: the event is neither.
     """
+    start()  # not while this module is imported: the handler's own module, which does that, may be one of them
     records = lambda_event.get("Records") if isinstance(lambda_event, dict) else None
     first = records[0] if isinstance(records, list) and records else {}
     if first.get("eventSource") == "aws:sqs":
@@ -47,7 +50,7 @@ def _sqs(event: dict[str, Any], context: Any, *, return_failures: bool) -> dict[
     if return_failures:
         return batch.response()
     if batch.failed:
-        batch.delete(batch.finished)
+        batch.delete_finished()
         raise UnfinishedMessagesError(
             f"{len(batch.failed)} of {len(event['Records'])} messages are to be delivered again: "
             f"{', '.join(batch.failed)}"
@@ -60,17 +63,16 @@ def _sns(records: list[dict[str, Any]]) -> None:
     failures = []
     for record in records:
         delivery = Delivery()
-        admitted = admit(record["Sns"]["Message"], delivery)
-        if isinstance(admitted, Message):
-            task, envelope = admitted
-            if task.is_async:
-                admitted = run_in_loop(run_async(task, envelope, delivery))
-            else:
-                admitted = run(task, envelope, delivery)
-        if isinstance(admitted, RetryAfter):
-            failures.append(describe(admitted.error))
-        elif isinstance(admitted, DeadLettered):
-            failures.append(admitted.reason)
+        body = record["Sns"]["Message"]
+        admitted = admit(body, delivery)
+        outcome = run_message(admitted, delivery) if isinstance(admitted, Message) else admitted
+        if isinstance(outcome, RetryAfter):
+            failures.append(describe(outcome.error))
+        elif isinstance(outcome, DeadLettered):
+            from runtime_lib.dead_letters import write_dead_letter
+
+            if not write_dead_letter(body, reason=outcome.reason, error=outcome.error, delivery=delivery):
+                failures.append(outcome.reason)
     if failures:
         raise UnfinishedMessagesError(
             f"{len(failures)} of {len(records)} notifications are to be delivered again: {'; '.join(failures)}"
