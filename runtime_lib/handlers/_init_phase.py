@@ -2,6 +2,7 @@
 
 import logging
 import os
+from functools import cache
 
 from runtime_lib.contract import ENV_LOG_LEVEL, ENV_MODULES
 from runtime_lib.log import logger
@@ -10,6 +11,7 @@ from runtime_lib.registry import load_modules
 __all__ = ["start"]
 
 
+@cache
 def start() -> None:
     """Set the log level (INFO unless ``LOG_LEVEL`` says otherwise) and import the modules whose tasks run here.
 
