@@ -39,6 +39,14 @@ __all__ = [
 ]
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+# What Lambda calls the levels, below which it drops JSON records.
+_APPLICATION_LOG_LEVELS: Final[dict[LogLevel, lambda_.ApplicationLogLevel]] = {
+    "DEBUG": lambda_.ApplicationLogLevel.DEBUG,
+    "INFO": lambda_.ApplicationLogLevel.INFO,
+    "WARNING": lambda_.ApplicationLogLevel.WARN,
+    "ERROR": lambda_.ApplicationLogLevel.ERROR,
+    "CRITICAL": lambda_.ApplicationLogLevel.FATAL,
+}
 
 _DEFAULT_MEMORY_MIB: Final = 128
 _DEFAULT_TIMEOUT_SECONDS: Final = 60
@@ -65,7 +73,7 @@ class FunctionOptions(TypedDict, total=False):
         ephemeral_storage_size: size of ``/tmp``, 512 to 10,240 MiB. Default: 512 MiB.
         layers: layers in the order in which Lambda lays them over each other, at most 5. Default: none.
         log_group: where the function logs. Default: a group of its own, ``/aws/lambda/<function>``, kept one month.
-        log_level: what the runtime logs at least. Default: the runtime's own, INFO.
+        log_level: what is logged at least, by the runtime and by your own loggers. Default: INFO.
         managed_policies: policies for the role besides its own. Default: none.
         memory_size: memory in MiB, 128 to 10,240; processor time grows with it. Default: 128.
         policy_statements: statements for the role's own policy. Default: none beyond what the construct needs.
@@ -283,6 +291,8 @@ class TaskFunction(lambda_.Function):
             description=options.get("description"),
             ephemeral_storage_size=options.get("ephemeral_storage_size"),
             layers=options.get("layers"),
+            logging_format=lambda_.LoggingFormat.JSON,
+            application_log_level_v2=_APPLICATION_LOG_LEVELS[level] if level else None,
             log_group=log_group,
             memory_size=options.get("memory_size", _DEFAULT_MEMORY_MIB),
             reserved_concurrent_executions=options.get("reserved_concurrent_executions"),

@@ -72,11 +72,12 @@ def use_runtime_client(template: Template) -> dict[str, str]:
         key = properties["Code"]["S3Key"]
         keys[key] = properties["Code"]["S3Key"] = _key_with_bootstrap(key)
         properties["Runtime"] = _CUSTOM_RUNTIME
-        log_format = properties.get("LoggingConfig", {}).get("LogFormat")
-        if log_format:
-            # Lambda sets it for its managed runtimes.
+        logging = properties.get("LoggingConfig", {})
+        if logging.get("LogFormat") == "JSON":
+            # Lambda sets them for its managed runtimes.
             variables = properties.setdefault("Environment", {}).setdefault("Variables", {})
-            variables["AWS_LAMBDA_LOG_FORMAT"] = log_format
+            variables["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
+            variables["AWS_LAMBDA_LOG_LEVEL"] = logging.get("ApplicationLogLevel", "INFO")
     return keys
 
 

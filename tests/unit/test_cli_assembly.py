@@ -129,10 +129,12 @@ def test_other_functions_stay_as_they_are(properties: dict[str, Any]) -> None:
     assert json.dumps(template) == before
 
 
-def test_the_log_format_reaches_the_runtime_client() -> None:
-    template = {"Resources": {"F": function(LoggingConfig={"LogFormat": "JSON"})}}
+@pytest.mark.parametrize(("settings", "level"), [({}, "INFO"), ({"ApplicationLogLevel": "WARN"}, "WARN")])
+def test_the_log_format_and_level_reach_the_runtime_client(settings: dict[str, str], level: str) -> None:
+    template = {"Resources": {"F": function(LoggingConfig={"LogFormat": "JSON", **settings})}}
     function_runtime.use_runtime_client(template)
-    assert template["Resources"]["F"]["Properties"]["Environment"]["Variables"] == {"AWS_LAMBDA_LOG_FORMAT": "JSON"}
+    variables = template["Resources"]["F"]["Properties"]["Environment"]["Variables"]
+    assert variables == {"AWS_LAMBDA_LOG_FORMAT": "JSON", "AWS_LAMBDA_LOG_LEVEL": level}
 
 
 def test_a_conditional_function_is_repaired_on_its_condition() -> None:

@@ -55,6 +55,19 @@ def test_options_reach_the_function() -> None:
     assert function["Timeout"] == 120
 
 
+@pytest.mark.parametrize(
+    ("options", "logging"),
+    [
+        ({}, {"LogFormat": "JSON"}),
+        ({"log_level": "DEBUG"}, {"LogFormat": "JSON", "ApplicationLogLevel": "DEBUG"}),
+        ({"log_level": "WARNING"}, {"LogFormat": "JSON", "ApplicationLogLevel": "WARN"}),
+        ({"log_level": "CRITICAL"}, {"LogFormat": "JSON", "ApplicationLogLevel": "FATAL"}),
+    ],
+)
+def test_functions_log_json_at_their_level(options: dict[str, Any], logging: dict[str, str]) -> None:
+    assert _function(**options)["LoggingConfig"].items() >= logging.items()
+
+
 def test_every_function_option_is_a_keyword_of_the_construct_with_its_own_doc() -> None:
     doc = FunctionOptions.__doc__ or ""
     assert [name for name in FunctionOptions.__annotations__ if f"{name}: " not in doc] == []
@@ -80,7 +93,7 @@ def test_log_group_is_its_own_kept_one_month_and_the_only_one_it_may_write_to() 
     stack = new_stack()
     add_invoice(stack)
     assert only(stack, "AWS::Logs::LogGroup")["RetentionInDays"] == 30
-    assert only(stack, "AWS::Lambda::Function")["LoggingConfig"] == {"LogGroup": {"Ref": "InvoiceLogsE278B2D9"}}
+    assert only(stack, "AWS::Lambda::Function")["LoggingConfig"]["LogGroup"] == {"Ref": "InvoiceLogsE278B2D9"}
     assert allowed(stack, "logs:PutLogEvents") == {"<InvoiceLogsE278B2D9>"}
     assert "ManagedPolicyArns" not in only(stack, "AWS::IAM::Role")
 
@@ -90,7 +103,7 @@ def test_a_log_group_of_yours_takes_the_place_of_its_own() -> None:
     group = logs.LogGroup(stack, "Shared")
     add_invoice(stack, log_group=group)
     assert len(resources(stack, "AWS::Logs::LogGroup")) == 1
-    assert only(stack, "AWS::Lambda::Function")["LoggingConfig"] == {"LogGroup": stack.resolve(group.log_group_name)}
+    assert only(stack, "AWS::Lambda::Function")["LoggingConfig"]["LogGroup"] == stack.resolve(group.log_group_name)
     assert allowed(stack, "logs:PutLogEvents") == {f"<{stack.get_logical_id(group.node.default_child)}>"}
 
 
