@@ -8,52 +8,17 @@ an order that alternates from delivery to delivery: those behind the killer in o
 import os
 import time
 from collections.abc import Awaitable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
-from runtime_lib.context import Delivery
 from runtime_lib.contract import ENV_MAX_RECEIVE_COUNT
 from runtime_lib.execution import DeadLettered, Message, Outcome, RetryAfter, admit, run_async
 from runtime_lib.handlers._running import run_in_loop, run_message
 from runtime_lib.log import logger
+from runtime_lib.record import Record
 
-__all__ = ["Batch", "Record"]
+__all__ = ["Batch"]
 
 _MIN_SECONDS_TO_START = 0.5
-
-
-class Record(NamedTuple):
-    """One record of the event."""
-
-    id: str
-    body: str
-    delivery: Delivery
-
-    @classmethod
-    def read(cls, record: dict[str, Any], *, deadline: float | None) -> "Record":
-        """From the event's form of a message, in which numbers and times are strings."""
-        from runtime_lib.queues import queue_name, url_of_arn
-
-        system = record.get("attributes", {})
-        url = url_of_arn(record["eventSourceARN"])
-        limit = os.environ.get(ENV_MAX_RECEIVE_COUNT)
-        return cls(
-            record["messageId"],
-            record["body"],
-            Delivery(
-                attempt=int(system.get("ApproximateReceiveCount", 1)),
-                max_receive_count=int(limit) if limit else None,
-                receipt=record["receiptHandle"],
-                queue_url=url,
-                source=f"sqs:{queue_name(url)}",
-                sent_at=_seconds(system.get("SentTimestamp")),
-                first_received_at=_seconds(system.get("ApproximateFirstReceiveTimestamp")),
-                deadline=deadline,
-            ),
-        )
-
-
-def _seconds(milliseconds: str | None) -> float | None:
-    return int(milliseconds) / 1000 if milliseconds else None
 
 
 class Batch:
@@ -62,7 +27,7 @@ class Batch:
     def __init__(self, event: dict[str, Any], context: Any) -> None:
         deadline = time.time() + context.get_remaining_time_in_millis() / 1000 if context else None
         self._deadline = deadline
-        self._records = [Record.read(record, deadline=deadline) for record in event["Records"]]
+        self._records = [_read(record, deadline) for record in event["Records"]]
         self._longest = _MIN_SECONDS_TO_START
         self._finished: list[Record] = []
         self.failed: list[str] = []
@@ -122,13 +87,8 @@ class Batch:
             self._finished.append(record)
 
     def _back_to_queue(self, record: Record, delay: float) -> None:
-        from runtime_lib.queues import change_visibility
-
         self.failed.append(record.id)
-        try:
-            change_visibility(str(record.delivery.queue_url), str(record.delivery.receipt), delay)
-        except Exception:  # noqa: BLE001  (the queue's own visibility timeout ends as well, only at another time)
-            logger.exception("message %s comes back when its visibility timeout ends, not in %.1f s", record.id, delay)
+        record.back_to_queue(delay)
 
     @staticmethod
     def _dead_letter(record: Record, outcome: DeadLettered) -> bool:
@@ -153,6 +113,22 @@ class Batch:
         (https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html)
         """
         return {"batchItemFailures": [{"itemIdentifier": record_id} for record_id in self.failed]}
+
+
+def _read(record: dict[str, Any], deadline: float | None) -> Record:
+    """A record from the event's form of a message."""
+    from runtime_lib.queues import url_of_arn
+
+    limit = os.environ.get(ENV_MAX_RECEIVE_COUNT)
+    return Record.received(
+        record["messageId"],
+        record["body"],
+        receipt=record["receiptHandle"],
+        system=record.get("attributes", {}),
+        queue_url=url_of_arn(record["eventSourceARN"]),
+        max_receive_count=int(limit) if limit else None,
+        deadline=deadline,
+    )
 
 
 def _age(one: "tuple[Record, Message]") -> tuple[float, str]:

@@ -1,0 +1,57 @@
+"""A message received from an SQS queue."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+from runtime_lib.context import Delivery
+from runtime_lib.log import logger
+
+__all__ = ["Record"]
+
+
+class Record(NamedTuple):
+    """One received message; ``id`` is SQS's, not the envelope's."""
+
+    id: str
+    body: str
+    delivery: Delivery
+
+    @classmethod
+    def received(
+        cls,
+        message_id: str,
+        body: str,
+        *,
+        receipt: str,
+        system: Mapping[str, str],
+        queue_url: str,
+        max_receive_count: int | None,
+        deadline: float | None = None,
+    ) -> Self:
+        """From the parts of a delivery; ``system`` are its system attributes, numbers and times as strings."""
+        from runtime_lib.queues import queue_name
+
+        delivery = Delivery(
+            attempt=int(system.get("ApproximateReceiveCount", 1)),
+            max_receive_count=max_receive_count,
+            receipt=receipt,
+            queue_url=queue_url,
+            source=f"sqs:{queue_name(queue_url)}",
+            sent_at=_seconds(system.get("SentTimestamp")),
+            first_received_at=_seconds(system.get("ApproximateFirstReceiveTimestamp")),
+            deadline=deadline,
+        )
+        return cls(message_id, body, delivery)
+
+    def back_to_queue(self, delay: float, sqs: Any | None = None) -> None:
+        """Let its queue deliver it again after ``delay`` seconds; a failure is logged."""
+        from runtime_lib.queues import change_visibility
+
+        try:
+            change_visibility(str(self.delivery.queue_url), str(self.delivery.receipt), delay, sqs)
+        except Exception:  # noqa: BLE001  (the queue's own visibility timeout ends as well, only at another time)
+            logger.exception("message %s comes back when its visibility timeout ends, not in %.1f s", self.id, delay)
+
+
+def _seconds(milliseconds: str | None) -> float | None:
+    return int(milliseconds) / 1000 if milliseconds else None
