@@ -49,18 +49,26 @@ def app_command(project: Path, given: str | None) -> str:
 def synthesize(command: str, project: Path, *, validate: bool = False) -> tuple[Path, list[Note]]:
     """Run the CDK app; the folder of its assembly, and the warnings of its constructs.
 
-    The app runs in the shell, with this interpreter's folder first on the PATH. ``validate`` turns CloudFormation's
-    template validation on, which takes some seconds. Account and region are those of the local cloud unless
-    ``CDK_DEFAULT_ACCOUNT`` and ``CDK_DEFAULT_REGION`` name others.
+    The app runs in the shell, with this interpreter's folder first on the PATH. ``validate`` turns the CDK's validation
+    of templates on, which takes some seconds, and makes what it finds an error. Account and region are those of the
+    local cloud unless ``CDK_DEFAULT_ACCOUNT`` and ``CDK_DEFAULT_REGION`` name others.
 
     Raises:
-        SynthesisError: the app failed, a construct reports an error, or something must be looked up in AWS first.
+        SynthesisError: the app failed, a construct or a validation reports an error, or something must be looked up in
+            AWS first.
     """
     output = project / OUTPUT_FOLDER
+    manifest_path, report_path = output / "manifest.json", output / "validation-report.json"
+    for path in (manifest_path, report_path):
+        # What an earlier run left must not be taken for what this one says.
+        path.unlink(missing_ok=True)
     result = _run(command, project, _environment(project, output, validate=validate))
+    violations = _violations(report_path)
     if result.returncode:
-        raise SynthesisError(f"the CDK app failed ({command}): {_failure(result, project)}")
-    manifest_path = output / "manifest.json"
+        errors = [note for note in violations if note.level == "error"]
+        raise SynthesisError(
+            _list(errors) if errors else f"the CDK app failed ({command}): {_failure(result, project)}"
+        )
     if not manifest_path.is_file():
         raise SynthesisError(
             f"the CDK app ended without an assembly in {output} ({command}): does it call app.synth()?"
@@ -72,10 +80,10 @@ def synthesize(command: str, project: Path, *, validate: bool = False) -> tuple[
             f"the CDK app looks things up in AWS ({lookups}): run `cdk synth` once with credentials and keep the "
             "cdk.context.json that it writes"
         )
-    notes = _notes(output)
-    errors = [f"{note.path}: {note.message}" for note in notes if note.level == "error"]
+    notes = [*_notes(output), *violations]
+    errors = [note for note in notes if note.level == "error"]
     if errors:
-        raise SynthesisError("\n".join(["the CDK app has errors:", *errors]))
+        raise SynthesisError(_list(errors))
     return output, notes
 
 
@@ -98,6 +106,8 @@ def _settings(path: Path) -> dict[str, Any]:
 def _environment(project: Path, output: Path, *, validate: bool) -> dict[str, str]:
     """What the CDK command line sets for an app, and the node to run it on."""
     context = {
+        # Without it the CDK only warns.
+        "@aws-cdk/core:validateAgainstDefaultRules": validate,
         "aws:cdk:bundling-stacks": ["**"],
         "aws:cdk:enable-asset-metadata": True,
         "aws:cdk:enable-path-metadata": True,
@@ -154,6 +164,22 @@ def _failure(result: "subprocess.CompletedProcess[str]", project: Path) -> str:
         if Path(path).is_relative_to(project) and "site-packages" not in path
     ]
     return kind + message + (lines[-1] if lines else "")
+
+
+def _list(errors: list[Note]) -> str:
+    return "\n".join(["the CDK app has errors:", *(f"{error.path}: {error.message}" for error in errors)])
+
+
+def _violations(report_path: Path) -> list[Note]:
+    """What validations found: the CDK's own of templates, and those of the app, such as cdk-nag's."""
+    if not report_path.is_file():
+        return []
+    return [
+        Note(violation["severity"], construct["constructPath"], f"{violation['description']} ({violation['ruleName']})")
+        for plugin in json.loads(report_path.read_text())["pluginReports"]
+        for violation in plugin["violations"]
+        for construct in violation["violatingConstructs"]
+    ]
 
 
 def _notes(output: Path) -> list[Note]:

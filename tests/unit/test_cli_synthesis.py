@@ -66,10 +66,26 @@ def test_the_app_runs_as_under_the_cdk_command_line(tmp_path: Path) -> None:
     assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
 
 
-@pytest.mark.parametrize("validate", [True, False])
-def test_templates_are_validated_only_when_asked(tmp_path: Path, validate: bool) -> None:
-    synthesize(write_app(tmp_path), tmp_path, validate=validate)
-    assert environment_of(tmp_path)["CDK_VALIDATION"] == str(validate).lower()
+REAL_APP = """
+import aws_cdk as cdk
+from aws_cdk import aws_sqs
+app = cdk.App()
+aws_sqs.CfnQueue(cdk.Stack(app, "Shop"), "Orders", visibility_timeout=43201)
+app.synth()
+"""
+
+
+def test_a_template_that_aws_would_refuse_is_an_error_when_validation_is_asked_for(tmp_path: Path) -> None:
+    command = write_app(tmp_path, text=REAL_APP)
+    assert synthesize(command, tmp_path) == (tmp_path / "cdk.out", [])
+    with pytest.raises(SynthesisError, match=r"Shop/Orders: VisibilityTimeout: 43201 is greater than .*43200"):
+        synthesize(command, tmp_path, validate=True)
+
+
+def test_what_an_earlier_run_left_is_not_taken_for_an_assembly(tmp_path: Path) -> None:
+    synthesize(write_app(tmp_path), tmp_path)
+    with pytest.raises(SynthesisError, match=r"does it call app\.synth\(\)"):
+        synthesize(write_app(tmp_path, text=""), tmp_path)
 
 
 def test_a_failing_app_is_told_by_its_message_without_its_traceback(tmp_path: Path) -> None:
@@ -89,11 +105,6 @@ def test_a_mistake_in_the_app_is_told_with_its_kind_and_line(tmp_path: Path) -> 
 def test_a_command_that_cannot_be_run_is_told_by_its_output(tmp_path: Path) -> None:
     with pytest.raises(SynthesisError, match=r"(?s)exit code 2.*can't open file .*absent\.py"):
         synthesize("python absent.py", tmp_path)
-
-
-def test_an_app_without_an_assembly_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SynthesisError, match=r"does it call app\.synth\(\)"):
-        synthesize(write_app(tmp_path, text=""), tmp_path)
 
 
 def test_a_lookup_in_aws_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
