@@ -4,9 +4,7 @@ import json
 import time
 from typing import Any
 
-from runtime_lib import registry
 from runtime_lib.context import Delivery
-from runtime_lib.contract import ENVELOPE_VERSION, Priority
 from runtime_lib.errors import EnvelopeError, RetryLater
 from runtime_lib.execution import (
     DeadLettered,
@@ -21,17 +19,12 @@ from runtime_lib.handlers._init_phase import start
 from runtime_lib.handlers._running import run_message
 from runtime_lib.log import logger
 
-__all__ = ["handle", "handler"]
+__all__ = ["handler"]
 
 start()
 
 
 def handler(event: Any, context: Any) -> None:
-    """Run the task of an asynchronous invocation; raise what it raised when Lambda is to retry it."""
-    handle(event, context)
-
-
-def handle(event: Any, context: Any) -> None:
     """Run the task in ``event``: an envelope, or an event of fops.background.
 
     Raises:
@@ -67,44 +60,14 @@ def _for_lambda(error: BaseException) -> Exception:
 
 def _outcome(event: Any, body: str, delivery: Delivery, context: Any) -> Outcome:
     if isinstance(event, dict) and "target" in event:
+        from runtime_lib.handlers._fops import envelope_of
+
+        # The invocation's id stays the same when Lambda retries it.
+        envelope_id = context.aws_request_id if context else "fops"
         try:
-            body = json.dumps(_from_fops(event, context))
+            body = json.dumps(envelope_of(event, envelope_id=envelope_id))
         except EnvelopeError as error:
+            logger.error("a message is dead-lettered unread: %s", error)
             return DeadLettered(str(error), error)
     admitted = admit(body, delivery)
     return run_message(admitted, delivery) if isinstance(admitted, Message) else admitted
-
-
-def _from_fops(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """The envelope of ``{"target": "module:name", "payload": {"body": "<arguments by name, JSON>"}, "meta": {…}}``.
-
-    Its id is the invocation's, which stays the same when Lambda retries it.
-
-    Raises:
-        EnvelopeError: a field is missing or of another type.
-    """
-    target, payload = event["target"], event.get("payload")
-    if not isinstance(target, str) or target.count(":") != 1:
-        raise EnvelopeError(f"target is {target!r:.100}: expected 'module:name'")
-    if not isinstance(payload, dict) or not isinstance(payload.get("body"), str):
-        raise EnvelopeError("payload.body is missing: expected a string with the arguments as JSON")
-    try:
-        arguments = json.loads(payload["body"])
-    except (ValueError, RecursionError) as error:
-        raise EnvelopeError(f"payload.body is not JSON: {error}") from None
-    if not isinstance(arguments, dict):
-        raise EnvelopeError("payload.body is no object: expected the arguments by name")
-    name = target.replace(":", ".")
-    known = registry.find(name)
-    return {
-        "id": getattr(context, "aws_request_id", None) or "fops",
-        "task": name,
-        "args": [],
-        "kwargs": arguments,
-        "headers": {},
-        "metadata": {
-            "priority": (known.priority if known else Priority.DEFAULT).value,
-            "timestamp": time.time_ns() // 1_000_000,
-            "version": ENVELOPE_VERSION,
-        },
-    }

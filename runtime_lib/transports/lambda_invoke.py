@@ -70,9 +70,9 @@ class LambdaTransport:
 
     def lambda_handler(self, event: Any, context: Any) -> None:
         """The handler of the function that runs the tasks: ``handler = lambda_transport.lambda_handler``."""
-        from runtime_lib.handlers.background_task_function import handle
+        from runtime_lib.handlers.background_task_function import handler
 
-        handle(event, context)
+        handler(event, context)
 
 
 def _refuse_delays(call: "Call") -> None:
