@@ -117,7 +117,9 @@ def status(*, json: output.Json = False) -> None:
 
 @app.command("logs")
 def logs(function: LoggedFunction = None, *, follow: Follow = False, json: output.Json = False) -> None:
-    r"""Print what the functions of the local cloud print, the oldest first; with --json a document per line.
+    r"""Print what the functions of the local cloud print, the oldest first.
+
+    With --json every line of the logs as a document, Lambda's START, END and REPORT lines included.
 
     \b
     Examples:
@@ -137,9 +139,9 @@ def logs(function: LoggedFunction = None, *, follow: Follow = False, json: outpu
         for line in reader.read():
             if json:
                 output.print_json_line(line._asdict())
-            else:
+            elif not line.is_platforms:
                 at = time.strftime("%H:%M:%S", time.localtime(line.timestamp))
-                print(f"{at} {line.function} {line.message}", flush=True)
+                print(f"{at} {line.function} {line.readable()}", flush=True)
         if not follow:
             return
         time.sleep(FOLLOW_SECONDS)

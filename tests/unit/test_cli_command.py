@@ -16,6 +16,7 @@ from tasks_cli.commands import dispatch
 from tasks_cli.deployed import Function, find_namespace, routes, stack_names
 from tasks_cli.errors import CliError, UsageError
 from tasks_cli.local import certificate, inspection
+from tasks_cli.local.logs import LogLine
 
 ROOT = Path(__file__).parents[2]
 
@@ -160,3 +161,33 @@ def test_a_peeked_message_reads_as_a_received_one() -> None:
 
 def test_the_key_of_the_certificate_is_for_its_owner_only(tmp_path: Path) -> None:
     assert certificate.write(tmp_path).key.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("message", "readable"),
+    [
+        ("plain text", "plain text"),
+        ('{"order": 7}', '{"order": 7}'),
+        ("[1]", "[1]"),
+        ('{"level": "INFO", "message": "größer"}', "INFO größer"),
+        (
+            json.dumps(
+                {
+                    "level": "ERROR",
+                    "message": "cannot send",
+                    "errorType": "ValueError",
+                    "errorMessage": "no address",
+                    "stackTrace": ['  File "mail.py", line 3, in send\n', "    raise ValueError"],
+                }
+            ),
+            'ERROR cannot send - ValueError: no address\n  File "mail.py", line 3, in send\n    raise ValueError',
+        ),
+    ],
+)
+def test_a_json_record_of_a_log_is_shown_to_people_as_text(message: str, readable: str) -> None:
+    assert LogLine(0, "mail", message).readable() == readable
+
+
+def test_lines_of_the_platform_are_told_from_those_of_the_function() -> None:
+    assert LogLine(0, "mail", "START RequestId: 1 Version: $LATEST").is_platforms
+    assert not LogLine(0, "mail", "START of the campaign").is_platforms
