@@ -4,6 +4,7 @@ import http.client
 import os
 import ssl
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import boto3
@@ -37,6 +38,7 @@ class Cloud:
         self.ca_bundle = ca_bundle
         self._session = boto3.Session() if url is None else _local_session()
         self._clients: dict[str, Any] = {}
+        self._making_client = Lock()
 
     @property
     def is_local(self) -> bool:
@@ -48,11 +50,13 @@ class Cloud:
         """The region of the clients; None when AWS is meant and no region is configured."""
         return self._session.region_name
 
-    def environment(self) -> dict[str, str]:
-        """The variables with which a process reaches the local cloud by boto3's defaults; none for AWS."""
+    def use_in_this_process(self) -> None:
+        """Let boto3's defaults lead to this cloud from now on, as they do inside its functions."""
         if self.url is None:
-            return {}
-        variables = {
+            return
+        for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE"):
+            os.environ.pop(name, None)
+        os.environ |= {
             "AWS_ACCESS_KEY_ID": _LOCAL_KEY,
             "AWS_SECRET_ACCESS_KEY": _LOCAL_KEY,
             "AWS_CONFIG_FILE": os.devnull,
@@ -62,7 +66,8 @@ class Cloud:
             "AWS_ENDPOINT_URL": self.url,
             "NO_PROXY": "127.0.0.1",
         }
-        return variables | ({"AWS_CA_BUNDLE": str(self.ca_bundle)} if self.ca_bundle else {})
+        if self.ca_bundle:
+            os.environ["AWS_CA_BUNDLE"] = str(self.ca_bundle)
 
     def __str__(self) -> str:
         return f"the local cloud at {self.url}" if self.is_local else f"AWS in {self.region or 'no region'}"
@@ -84,9 +89,10 @@ class Cloud:
 
     def client(self, service: str) -> Any:
         """The boto3 client of a service, made at its first use; threads may share it."""
-        if service not in self._clients:
-            self._clients[service] = self._session.client(service, **self._client_options())  # type: ignore[call-overload]
-        return self._clients[service]
+        with self._making_client:
+            if service not in self._clients:
+                self._clients[service] = self._session.client(service, **self._client_options())  # type: ignore[call-overload]
+            return self._clients[service]
 
     def read(self, path: str, *, timeout: float = 10) -> bytes:
         """What the local cloud answers to a GET of ``path`` that is no AWS API: ``/_ministack/ses/messages``.

@@ -91,13 +91,12 @@ def routes(deployed: Iterable[Function]) -> dict[str, str]:
     return {variable: route for function in deployed for variable, route in function.routes.items()}
 
 
-def find_namespace(deployed: Sequence[Function], task: str) -> str:
-    """The namespace of the construct that serves the task's module.
+def find_namespace(deployed: Sequence[Function], module: str) -> str:
+    """The namespace of the construct that serves the tasks of a module.
 
     Raises:
         CliError: none does, or more than one.
     """
-    module = task.rpartition(".")[0]
     # A server of several namespaces serves all of them from the same queues: any will do.
     servers = [_namespaces(function) for function in deployed if module in function.modules]
     found = {min(namespaces) for namespaces in servers if namespaces}
@@ -107,8 +106,8 @@ def find_namespace(deployed: Sequence[Function], task: str) -> str:
         raise CliError(f"several constructs serve {module!r}: choose one by --namespace {' or '.join(sorted(found))}")
     known = ", ".join(sorted({module for function in deployed for module in function.modules})) or "none"
     raise CliError(
-        f"no deployed construct serves {task!r}: modules served are {known}. Deploy one, or name the task's namespace "
-        "by --namespace"
+        f"no deployed construct serves a namespace with tasks of {module!r}; modules served are: {known}. Deploy one, "
+        "or name the namespace by --namespace"
     )
 
 

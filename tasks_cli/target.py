@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tasks_cli import output
-from tasks_cli.errors import CliError
+from tasks_cli.errors import CliError, UsageError
 
 if TYPE_CHECKING:
+    from runtime_lib.contract import Priority
     from tasks_cli.cloud import Cloud
 
 Aws = Annotated[
@@ -19,6 +20,27 @@ Stack = Annotated[
     str | None,
     typer.Option("--stack", help="Stack to look in; default on the local cloud: all of them.", metavar="NAME"),
 ]
+
+Namespace = Annotated[
+    str | None,
+    typer.Option("--namespace", metavar="NAME", help="The tasks' namespace; default: that of their module's server."),
+]
+PriorityName = Annotated[str, typer.Option("--priority", metavar="NAME", help="high, default, low or bulk.")]
+
+
+def priority_of(name: str) -> "Priority":
+    """The priority of this name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from runtime_lib.contract import Priority  # noqa: PLC0415
+
+    try:
+        return Priority(name.lower())
+    except ValueError:
+        known = ", ".join(one.value for one in Priority)
+        raise UsageError(f"there is no priority {name!r}; it is one of {known}") from None
 
 
 def choose_cloud(*, aws: bool) -> "Cloud":

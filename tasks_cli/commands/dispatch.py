@@ -8,7 +8,7 @@ import typer
 
 from tasks_cli import output
 from tasks_cli.errors import CliError, UsageError
-from tasks_cli.target import Aws, Stack, choose_cloud
+from tasks_cli.target import Aws, Namespace, PriorityName, Stack, choose_cloud, priority_of
 
 Name = Annotated[str, typer.Argument(help="The task: shop.mail.send, or shop.mail:send.")]
 Arguments = Annotated[
@@ -23,12 +23,7 @@ Keywords = Annotated[
 Headers = Annotated[
     list[str] | None, typer.Option("--header", metavar="KEY=VALUE", help="A header of the message; repeatable.")
 ]
-PriorityName = Annotated[str, typer.Option("--priority", metavar="NAME", help="high, default, low or bulk.")]
 Delay = Annotated[int, typer.Option("--delay", min=0, max=900, help="Seconds until it may start; queues only.")]
-Namespace = Annotated[
-    str | None,
-    typer.Option("--namespace", metavar="NAME", help="The task's namespace; default: that of its module's server."),
-]
 
 
 def dispatch(
@@ -67,16 +62,17 @@ def dispatch(
         task,
         [_value(text) for text in args or ()],
         _keywords(kwargs or ()),
-        priority=_priority(priority),
+        priority=priority_of(priority),
         headers=dict(_pair(text, "--header") for text in header or ()),
     )
     cloud = choose_cloud(aws=aws)
     functions = deployed.functions(cloud, deployed.stack_names(cloud, stack))
     routes = deployed.routes(functions)
     if namespace is None and task_route_variable(task) not in routes:
-        namespace = deployed.find_namespace(functions, task)
-    # From here on this process is a sender like any other: the routes and the cloud are in its environment.
-    os.environ.update(cloud.environment() | routes)
+        namespace = deployed.find_namespace(functions, task.rpartition(".")[0])
+    # From here on this process is a sender like any other: it has the routes in its environment.
+    cloud.use_in_this_process()
+    os.environ.update(routes)
     call = Call(envelope, envelope.encode(), namespace or DEFAULT_NAMESPACE, delay)
     route = find_route(call)
     if route is None:
@@ -86,16 +82,6 @@ def dispatch(
         output.print_json({"id": envelope.id, "task": task, "route": str(route)})
         return
     print(f"Dispatched {task} to {route} with id {envelope.id}")
-
-
-def _priority(name: str) -> Any:
-    from runtime_lib.contract import Priority  # noqa: PLC0415
-
-    try:
-        return Priority(name.lower())
-    except ValueError:
-        known = ", ".join(one.value for one in Priority)
-        raise UsageError(f"there is no priority {name!r}; it is one of {known}") from None
 
 
 def _value(text: str) -> Any:

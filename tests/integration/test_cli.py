@@ -49,6 +49,15 @@ ManagedAsyncTask(stack, "Invoice", code=code, task="shop.tasks:invoice")
 app.synth()
 """
 
+USERS_OWN = {
+    "AWS_PROFILE": "absent",
+    "AWS_SESSION_TOKEN": "token",
+    "AWS_REGION": "eu-west-1",
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "HTTPS_PROXY": "http://127.0.0.1:1",
+}
+"""What a developer's shell may hold, none of which is for the local cloud."""
+
 Tasks = Callable[..., Any]
 
 
@@ -68,7 +77,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tasks]:
         result = subprocess.run(
             command,
             cwd=project,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            env=os.environ | USERS_OWN | {"PYTHONPATH": str(Path(__file__).parents[2])},
             capture_output=True,
             text=True,
             timeout=60,

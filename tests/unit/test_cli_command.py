@@ -17,6 +17,7 @@ from tasks_cli.deployed import Function, find_namespace, routes, stack_names
 from tasks_cli.errors import CliError, UsageError
 from tasks_cli.local import certificate, inspection
 from tasks_cli.local.logs import LogLine
+from tasks_cli.target import priority_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,7 +118,7 @@ def test_a_keyword_argument_that_is_none_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("name", [one.value for one in Priority] + ["HIGH"])
 def test_priorities_are_taken_in_any_case(name: str) -> None:
-    assert dispatch._priority(name) is Priority(name.lower())
+    assert priority_of(name) is Priority(name.lower())
 
 
 def served(construct: str, module: str, *variables: str) -> Function:
@@ -133,21 +134,23 @@ DEPLOYED = [BACKGROUND, MAIL, INVOICE, HIGH, PLAIN]
 
 
 @pytest.mark.parametrize(
-    ("task", "namespace"), [("shop.tasks.receipt", "DEFAULT"), ("shop.mail.send", "MAIL"), ("shop.urgent.call", "HIGH")]
+    ("module", "namespace"), [("shop.tasks", "DEFAULT"), ("shop.mail", "MAIL"), ("shop.urgent", "HIGH")]
 )
-def test_a_task_goes_to_the_server_of_its_module(task: str, namespace: str) -> None:
-    assert find_namespace(DEPLOYED, task) == namespace
+def test_a_task_goes_to_the_server_of_its_module(module: str, namespace: str) -> None:
+    assert find_namespace(DEPLOYED, module) == namespace
 
 
 def test_a_task_that_nothing_serves_is_refused_with_what_is_served() -> None:
-    with pytest.raises(CliError, match=r"no deployed construct serves 'shop\.nope\.x': modules served are shop\.mail"):
-        find_namespace(DEPLOYED, "shop.nope.x")
+    with pytest.raises(
+        CliError, match=r"serves a namespace with tasks of 'shop\.nope'; modules served are: shop\.mail"
+    ):
+        find_namespace(DEPLOYED, "shop.nope")
 
 
 def test_a_module_of_two_servers_needs_the_namespace() -> None:
     other = served("PriorityTaskQueues", "shop.mail", "TASK_ROUTE__LETTERS")
     with pytest.raises(CliError, match="--namespace LETTERS or MAIL"):
-        find_namespace([*DEPLOYED, other], "shop.mail.send")
+        find_namespace([*DEPLOYED, other], "shop.mail")
 
 
 def test_the_routes_are_those_of_all_functions() -> None:
