@@ -189,17 +189,18 @@ def _environment(cloud: Cloud, directory: Path, *, enforce_iam: bool) -> dict[st
     variables |= {
         "AUTH": "true" if enforce_iam else "false",
         "AWS_ENDPOINT_URL": cloud.url,
-        "BIND_HOST": "127.0.0.1",
         # No docker: a path that does not exist keeps the emulator from removing the user's containers.
         "DOCKER_HOST": f"unix://{directory / 'no-docker'}",
         "GATEWAY_PORT": cloud.url.rpartition(":")[2],
-        "IOT_MTLS_ENABLED": "0",
         "LAMBDA_ACCOUNT_CONCURRENCY": "200",
         "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.1",
         "LOG_LEVEL": "WARNING",
         "MINISTACK_HOST": "127.0.0.1",
         "S3_DATA_DIR": str(directory / "s3"),
         "TMPDIR": str(directory),
+        # They would listen on all interfaces.
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
     }
     if cloud.ca_bundle:
         variables |= {"AWS_CA_BUNDLE": str(cloud.ca_bundle), "USE_SSL": "1"}

@@ -329,6 +329,23 @@ def test_nothing_is_left_of_the_cloud_when_its_driver_is_ended(number: int, tmp_
             os.kill(process, signal.SIGKILL)
 
 
+def test_it_listens_on_loopback_alone() -> None:
+    local_cloud = LocalCloud()
+    with local_cloud as cloud:
+        # The services that have listeners of their own.
+        cloud.client("transfer").create_server()
+        cloud.client("iot").list_things()
+        sockets = {str(path.readlink()) for path in Path(f"/proc/{local_cloud.process_id}/fd").iterdir()}
+        listening = [
+            line.split()[1]
+            for table in ("tcp", "tcp6")
+            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+            if line.split()[3] == "0A" and f"socket:[{line.split()[9]}]" in sockets
+        ]
+    loopback, port = "0100007F", f"{int(str(cloud.url).rpartition(':')[2]):04X}"
+    assert listening == [f"{loopback}:{port}"]
+
+
 def test_a_taken_port_is_a_clear_error() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
