@@ -43,6 +43,7 @@ def start(project: Path, *, port: int = 0, enforce_iam: bool = False) -> Running
         LocalCloudError: one runs already, or it cannot be started.
     """
     (project / _FOLDER).mkdir(exist_ok=True)
+    (project / _FOLDER / ".gitignore").write_text("*\n")
     # The emulator holds the lock until it ends: that says whether one runs, whatever became of the state file.
     with _lock(project) as (lock, is_free):
         if not is_free:
