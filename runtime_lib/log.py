@@ -12,7 +12,7 @@ class _Logger(logging.LoggerAdapter[logging.Logger]):
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         try:
-            super().log(level, msg, *args, **kwargs)
+            super().log(level, msg, *args, stacklevel=2, **kwargs)
         except Exception as error:  # noqa: BLE001
             error_type = type(error).__name__
             super().log(level, "a log record could not be written (%s): %a %a %a", error_type, msg, args, kwargs)

@@ -55,7 +55,7 @@ def resolve(name: str) -> "Task[..., Any]":
         near = get_close_matches(name[:_SHOWN_CHARACTERS], _tasks, 1)
         raise UnknownTaskError(
             f"no task called {name[:_SHOWN_CHARACTERS]!r} is registered here"
-            + (f"; did you mean {near[0]!r}?" if near else f" ({len(_tasks)} are)")
+            + (f"; did you mean {near[0]!r}?" if near else f" ({len(_tasks)} are).")
             + " A message only runs tasks of the modules that its construct or worker loads."
         ) from None
 

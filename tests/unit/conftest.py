@@ -1,12 +1,15 @@
-"""Shared by the tests of constructs_lib's source reading."""
+"""Shared by the tests of constructs_lib's source reading, and by those of the handlers."""
 
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from constructs_lib._source import SourceTree, TaskReferenceError
+from runtime_lib import clients, contract, queues
+from tests.deliveries import TaskQueue
 
 
 @pytest.fixture
@@ -38,3 +41,24 @@ def refusal() -> Callable[[Callable[[], object]], str]:
         return str(caught.value)
 
     return refuse
+
+
+@pytest.fixture(scope="module")
+def sqs() -> Iterator[Any]:
+    """A client of an SQS of its own."""
+    from boto3 import client
+    from moto import mock_aws
+
+    with mock_aws():
+        yield client("sqs")
+
+
+@pytest.fixture
+def queue(sqs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskQueue]:
+    """A queue there, whose dead letter queue the environment names."""
+    monkeypatch.setattr(clients, "_clients", {"sqs": sqs})
+    monkeypatch.setattr(queues, "_urls", {})
+    queue = TaskQueue(sqs, "mail")
+    monkeypatch.setenv(contract.ENV_DEAD_LETTER_QUEUE, queue.dead_letter_queue)
+    yield queue
+    queue.delete()

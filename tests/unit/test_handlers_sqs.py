@@ -1,0 +1,370 @@
+"""What becomes of the messages of an SQS event."""
+
+import json
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runtime_lib import Discard, Reject, Retry, RetryLater, clients, contract, task
+from runtime_lib.handlers import managed_async_task, priority_task_queues
+from runtime_lib.handlers.managed_async_task import handler
+from tests.deliveries import Event, TaskQueue, body_of
+
+NAMES = {"runs", "fails", "asks", "discards", "rejects", "exits", "given_up", "never", "typed", "aruns"}
+ran: list[str] = []
+"""The tasks that ran, and what was asked of SQS, in order."""
+
+
+def message(name: str, *args: Any, metadata: dict[str, Any] | None = None, **kwargs: Any) -> str:
+    assert name in NAMES
+    return body_of(f"{__name__}.{name}", *args, metadata=metadata, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def journal(queue: TaskQueue) -> Iterator[list[str]]:
+    ran.clear()
+
+    def note(params: dict[str, Any], model: Any, **_: Any) -> None:
+        if model.name == "DeleteMessageBatch":
+            ran.append("delete " + " ".join(name(entry["ReceiptHandle"]) for entry in params["Entries"]))
+        elif model.name == "ChangeMessageVisibility":
+            ran.append(f"hide {name(params['ReceiptHandle'])} for {params['VisibilityTimeout']}")
+        elif model.name == "SendMessageBatch":
+            ran.append("dead-letter")
+
+    def name(receipt: str) -> str:
+        try:
+            return json.loads(queue.bodies[receipt])["args"][0]
+        except ValueError:
+            return queue.bodies[receipt]
+
+    events = clients.client("sqs").meta.events
+    events.register("provide-client-params.sqs", note)
+    yield ran
+    events.unregister("provide-client-params.sqs", note)
+
+
+@task
+def runs(name: str) -> None:
+    ran.append(name)
+
+
+@task
+async def aruns(name: str) -> None:
+    ran.append(name)
+
+
+@task(retry=Retry(3, first_delay=30, jitter="none"))
+def fails(name: str) -> None:
+    ran.append(name)
+    raise LookupError("no such order")
+
+
+@task
+def asks(name: str) -> None:
+    raise RetryLater(120)
+
+
+@task
+def discards(name: str) -> None:
+    raise Discard("done already")
+
+
+@task
+def rejects(name: str) -> None:
+    raise Reject("no such customer")
+
+
+@task(retry=Retry(3, give_up_on=[LookupError]))
+def given_up(name: str) -> None:
+    raise KeyError(name)
+
+
+@task(retry="never")
+def never(name: str) -> None:
+    ran.append(name)
+    raise ValueError("never again")
+
+
+@task
+def typed(name: str, count: int) -> None:
+    ran.append(f"{name} {count!r}")
+
+
+def failed(event: Event) -> list[str]:
+    """The bodies that the handler reports."""
+    response = handler(event, None)
+    bodies = {record["messageId"]: record["body"] for record in event["Records"]}
+    return [bodies[one["itemIdentifier"]] for one in response["batchItemFailures"]]
+
+
+def outcome_of(queue: TaskQueue, body: str, **system_attributes: Any) -> tuple[bool, dict[str, Any] | None]:
+    """Whether a message goes back to its queue, and its dead letter; a neighbour on each side has to run once."""
+    queue.send(message("runs", "before"), body, message("aruns", "after"))
+    event = queue.event()
+    for record in event["Records"]:
+        if record["body"] == body:
+            record["attributes"] |= {name: str(value) for name, value in system_attributes.items()}
+    back = failed(event)
+    assert [ran.count(name) for name in ("before", "after")] == [1, 1]
+    assert back in ([], [body])
+    letters = queue.failures()
+    assert letters.keys() <= {body}
+    return back == [body], letters.get(body)
+
+
+@pytest.mark.parametrize("module", [managed_async_task, priority_task_queues])
+def test_only_what_failed_is_reported(module: Any, queue: TaskQueue) -> None:
+    queue.send(message("runs", "a"), message("fails", "b"), message("runs", "c"))
+    assert queue.deliver(lambda event: module.handler(event, None)) == 3
+    assert queue.left() == 1
+    assert sorted(one for one in ran if len(one) == 1) == ["a", "b", "c"]
+
+
+# --- What a task can do ----------------------------------------------------------------------------------------------
+
+
+def test_a_failed_task_comes_back_after_its_policys_delay(queue: TaskQueue) -> None:
+    assert outcome_of(queue, message("fails", "x"), ApproximateReceiveCount=2) == (True, None)
+    assert "hide x for 60" in ran
+
+
+def test_retry_later_comes_back_when_it_asked_to(queue: TaskQueue) -> None:
+    assert outcome_of(queue, message("asks", "x")) == (True, None)
+    assert "hide x for 120" in ran
+
+
+def test_a_discarded_message_is_done(queue: TaskQueue) -> None:
+    assert outcome_of(queue, message("discards", "x")) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "error_type"),
+    [
+        ("rejects", "no such customer", "Reject"),
+        ("given_up", "failed at attempt 1: KeyError: 'x'", "KeyError"),
+        ("never", "failed at attempt 1: ValueError: never again", "ValueError"),
+    ],
+)
+def test_a_message_that_is_not_retried_is_dead_lettered_with_the_reason(
+    name: str, reason: str, error_type: str, queue: TaskQueue
+) -> None:
+    back, failure = outcome_of(queue, message(name, "x"))
+    assert not back
+    assert failure
+    assert (failure["reason"], failure["error_type"]) == (reason, error_type)
+    assert (failure["attempts"], failure["source"]) == (1, "sqs:mail")
+    assert f"raise {error_type}" in failure["traceback"]
+
+
+def test_the_last_attempt_is_dead_lettered(queue: TaskQueue) -> None:
+    back, failure = outcome_of(queue, message("fails", "x"), ApproximateReceiveCount=3)
+    assert not back
+    assert failure
+    assert (failure["reason"], failure["attempts"]) == ("failed at attempt 3: LookupError: no such order", 3)
+
+
+def test_a_dead_letter_is_the_untouched_body_and_one_attribute(queue: TaskQueue) -> None:
+    body = json.dumps(json.loads(message("rejects", "größer 🎉")), indent=2, ensure_ascii=False)
+    queue.send(body)
+    assert failed(queue.event()) == []
+    [letter] = queue.dead_letters()
+    assert letter["Body"] == body
+    assert list(letter["MessageAttributes"]) == ["TaskFailure"]
+
+
+def test_a_message_that_ended_every_delivery_is_dead_lettered_before_sqs_does_it(
+    queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(contract.ENV_MAX_RECEIVE_COUNT, "5")
+    back, failure = outcome_of(queue, message("fails", "x"), ApproximateReceiveCount=5)
+    assert not back
+    assert failure
+    assert failure["reason"] == "4 deliveries ended without a report: timeout, out of memory or killed"
+    assert "x" not in ran
+
+
+# --- Messages that are none ------------------------------------------------------------------------------------------
+
+
+def changed(**fields: Any) -> str:
+    """A message with other fields; None leaves one out."""
+    whole = json.loads(message("runs", "x"))
+    whole["metadata"] |= fields.pop("metadata", {})
+    whole |= fields
+    whole["metadata"] = {name: value for name, value in whole["metadata"].items() if value is not None}
+    return json.dumps({name: value for name, value in whole.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("order 7", "the message is not JSON: Expecting value"),
+        ("[1]", "the message is an array: expected an object"),
+        ("null", "the message is null: expected an object"),
+        ("{}", "id is missing: expected a string"),
+        (changed(args=[float("nan")]), "the message is not JSON: NaN is no JSON number"),
+        ("[" * 100_000, "the message is not JSON"),
+        (changed(id=None), "id is missing: expected a string"),
+        (changed(id=7), "id is a whole number: expected a string"),
+        (changed(task=None), "task is missing: expected a string"),
+        (changed(task=""), "task is empty: expected a string that is not"),
+        (changed(task=["x"]), "task is an array: expected a string"),
+        (changed(args={}), "args is an object: expected an array"),
+        (changed(args="xy"), "args is a string: expected an array"),
+        (changed(kwargs=[]), "kwargs is an array: expected an object"),
+        (changed(headers="x"), "headers is a string: expected an object"),
+        (changed(headers=None), "headers is missing: expected an object"),
+        (changed(metadata={"priority": "urgent"}), "metadata.priority is 'urgent': expected one of default, high"),
+        (changed(metadata={"priority": None}), "metadata.priority is missing: expected a string"),
+        (changed(metadata={"timestamp": "yesterday"}), "metadata.timestamp is 'yesterday': expected epoch"),
+        (changed(metadata={"version": 1}), "metadata.version is a whole number: expected a string"),
+        (changed(metadata={"hops": "2"}), "metadata.hops is a string: expected a whole number"),
+        (changed(args=[]), "runs() missing 1 required positional argument: 'name'"),
+        (changed(args=[["x"]]), "runs() argument 'name' takes str, given list"),
+        (changed(kwargs={"cc": 1}), "runs() got an unexpected keyword argument 'cc'"),
+        (changed(metadata={"hops": 17, "chain": "first"}), "17 tasks dispatched one another (max_hops is 16)"),
+    ],
+)
+def test_a_malformed_message_is_dead_lettered_at_once_with_what_is_wrong(
+    body: str, reason: str, queue: TaskQueue
+) -> None:
+    back, failure = outcome_of(queue, body)
+    assert not back
+    assert failure
+    assert reason in failure["reason"]
+
+
+def test_arguments_are_converted_where_that_is_lossless(queue: TaskQueue) -> None:
+    assert outcome_of(queue, message("typed", "x", "7")) == (False, None)
+    assert "x 7" in ran
+
+
+UNKNOWN = {
+    "unknown task": changed(task="shop.mail.sned"),
+    "newer format": changed(metadata={"version": "2.0"}),
+    "newer arguments": changed(metadata={"schema": 2}),
+}
+
+
+@pytest.mark.parametrize("body", UNKNOWN.values(), ids=UNKNOWN)
+def test_what_only_a_newer_worker_can_run_waits_for_one(body: str, queue: TaskQueue) -> None:
+    assert outcome_of(queue, body) == (True, None)
+    assert "hide x for 60" in ran
+
+
+@pytest.mark.parametrize("body", UNKNOWN.values(), ids=UNKNOWN)
+def test_it_waits_no_longer_than_an_hour(body: str, queue: TaskQueue) -> None:
+    back, failure = outcome_of(queue, body, SentTimestamp=1000 * round(time.time() - 3_601))
+    assert not back
+    assert failure
+    assert "(waited 3601 s for a worker that can run it)" in failure["reason"]
+
+
+@pytest.mark.parametrize("body", UNKNOWN.values(), ids=UNKNOWN)
+def test_it_is_dead_lettered_by_us_before_sqs_does_it(
+    body: str, queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(contract.ENV_MAX_RECEIVE_COUNT, "4")
+    assert outcome_of(queue, body, ApproximateReceiveCount=4)[1] is not None
+
+
+def test_an_unknown_task_names_the_nearest(queue: TaskQueue) -> None:
+    body = body_of(f"{__name__}.runns", "x")
+    failure = outcome_of(queue, body, SentTimestamp=1)[1]
+    assert failure
+    assert f"no task called '{__name__}.runns' is registered here; did you mean '{__name__}.runs'?" in failure["reason"]
+
+
+def test_a_notification_of_a_topic_carries_a_message(queue: TaskQueue) -> None:
+    notification = {"Type": "Notification", "TopicArn": "arn:aws:sns:…", "Message": message("runs", "x")}
+    queue.send(json.dumps(notification))
+    assert failed(queue.event()) == []
+    assert ran == ["x"]
+
+
+def test_a_notification_of_something_else_is_malformed(queue: TaskQueue) -> None:
+    failure = outcome_of(queue, json.dumps({"Type": "Notification", "Message": "order 7"}))[1]
+    assert failure
+    assert "the message is not JSON" in failure["reason"]
+
+
+# --- The dead letter queue cannot be written -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", ["order 7", message("rejects", "x"), changed(args=[7.5])])
+def test_a_message_stays_in_its_queue_when_its_dead_letter_cannot_be_written(
+    body: str, queue: TaskQueue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(contract.ENV_DEAD_LETTER_QUEUE, "absent")
+    assert outcome_of(queue, body) == (True, None)
+    assert "cannot be written to absent" in caplog.text
+
+
+def test_a_message_stays_in_its_queue_when_there_is_no_dead_letter_queue(
+    queue: TaskQueue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv(contract.ENV_DEAD_LETTER_QUEUE)
+    assert outcome_of(queue, message("rejects", "x")) == (True, None)
+    assert "TASK_DEAD_LETTER_QUEUE names no queue for it: no such customer" in caplog.text
+
+
+def test_a_message_is_reported_also_if_its_delay_cannot_be_set(
+    queue: TaskQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.send(message("fails", "x"), message("runs", "y"))
+    event = queue.event()
+    event["Records"][0]["receiptHandle"] = "expired"
+    queue.bodies["expired"] = event["Records"][0]["body"]
+    assert failed(event) == [event["Records"][0]["body"]]
+    assert "comes back when its visibility timeout ends, not in 30.0 s" in caplog.text
+
+
+# --- Order -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_has_finished_is_deleted_before_anything_else_starts(queue: TaskQueue) -> None:
+    queue.send(*(message("runs", name) for name in "abc"), *(message("aruns", name) for name in "de"), "order 7")
+    assert failed(queue.event()) == []
+    first = ran.index("a")
+    assert ran[:first] == ["dead-letter", "delete order 7"]
+    assert ran[first:] == ["a", "delete a", "b", "delete b", "c", "delete c", "d", "e"]
+
+
+def test_records_received_before_run_last_and_alone(queue: TaskQueue) -> None:
+    queue.send(*(message("aruns", name) for name in "abcd"), message("runs", "e"))
+    event = queue.event()
+    for record in event["Records"][:3]:
+        record["attributes"]["ApproximateReceiveCount"] = "3"
+    assert failed(event) == []
+    assert ran == ["e", "delete e", "d", "delete d", "a", "delete a", "b", "delete b", "c"]
+
+
+@pytest.mark.parametrize(("receive_count", "order"), [(2, "dcba"), (3, "abcd"), (4, "dcba")])
+def test_the_order_of_records_received_before_alternates(receive_count: int, order: str, queue: TaskQueue) -> None:
+    queue.send(*(message("runs", name) for name in "abcd"))
+    event = queue.event(ApproximateReceiveCount=receive_count)
+    for seconds, record in enumerate(event["Records"]):
+        record["attributes"]["SentTimestamp"] = str(1000 * seconds)
+    assert failed(event) == []
+    assert [name for name in ran if len(name) == 1] == list(order)
+
+
+def test_a_record_that_was_received_more_often_runs_after_those_that_were_less(queue: TaskQueue) -> None:
+    queue.send(*(message("runs", name) for name in "abc"))
+    event = queue.event()
+    for record, count in zip(event["Records"], (4, 2, 3), strict=True):
+        record["attributes"]["ApproximateReceiveCount"] = str(count)
+    assert failed(event) == []
+    assert [name for name in ran if len(name) == 1] == ["b", "c", "a"]
+
+
+def test_records_are_not_started_when_the_function_is_about_to_time_out(queue: TaskQueue) -> None:
+    queue.send(*(message("runs", name) for name in "ab"), message("aruns", "c"))
+    event = queue.event()
+    response = handler(event, SimpleNamespace(get_remaining_time_in_millis=lambda: 400))
+    assert len(response["batchItemFailures"]) == 3
+    assert ran == ["hide a for 0", "hide b for 0", "hide c for 0"]
