@@ -126,18 +126,26 @@ def dead_letter_entry(body: str, *, reason: str, error: BaseException | None, de
     return Entry(_text(envelope.get("id")) or "?", body, attributes=((FAILURE_ATTRIBUTE, failure.attribute()),))
 
 
-def write_dead_letter(body: str, *, reason: str, error: BaseException | None, delivery: "Delivery") -> bool:
-    """Send a dead letter to the queue that ``TASK_DEAD_LETTER_QUEUE`` names; whether it is there now.
+def write_dead_letter(
+    body: str,
+    *,
+    reason: str,
+    error: BaseException | None,
+    delivery: "Delivery",
+    queue: str | None = None,
+    client: Any | None = None,
+) -> bool:
+    """Send a dead letter to ``queue``, by default the one ``TASK_DEAD_LETTER_QUEUE`` names; whether it is there now.
 
     If not, the log says why, and the message is safest where it is.
     """
-    queue = os.environ.get(ENV_DEAD_LETTER_QUEUE)
+    queue = queue or os.environ.get(ENV_DEAD_LETTER_QUEUE)
     if not queue:
         logger.error("a message is given up, and %s names no queue for it: %s", ENV_DEAD_LETTER_QUEUE, reason)
         return False
     entry = dead_letter_entry(body, reason=reason, error=error, delivery=delivery)
     try:
-        send_entries(queue_url(queue), [entry])
+        send_entries(queue_url(queue, client), [entry], client)
     except Exception:  # noqa: BLE001  (whatever keeps it from being written)
         logger.exception("a message is given up, but its dead letter cannot be written to %s: %s", queue, reason)
         return False
