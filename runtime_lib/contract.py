@@ -65,6 +65,7 @@ FAILURE_MAX_BYTES: Final = 4_096
 """Kept free in every message that is dispatched, so that its dead letter can carry the failure beside the body."""
 SQS_MAX_DELAY_SECONDS: Final = 900
 SQS_MAX_VISIBILITY_SECONDS: Final = 43_200
+SQS_MAX_WAIT_SECONDS: Final = 20
 SQS_QUEUE_NAME_MAX_LENGTH: Final = 80
 LAMBDA_ASYNC_MAX_BYTES: Final = 1_048_576
 """Payload of an asynchronous invocation. (AWS Lambda quotas)"""
