@@ -1,6 +1,7 @@
 """Running a message in a Lambda environment: in its one thread, and on its one event loop."""
 
 from collections.abc import Coroutine
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from runtime_lib.context import Delivery
@@ -30,4 +31,5 @@ def run_in_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
         from asyncio import Runner
 
         _runner = Runner()
-    return _runner.run(coroutine)
+    # (by default every run has the context variables of the first)
+    return _runner.run(coroutine, context=copy_context())
