@@ -14,15 +14,11 @@ from constructs_lib._validation import refusal, require_duration, require_number
 from runtime_lib import contract
 
 __all__ = [
-    "DEFAULT_MAX_RECEIVE_COUNT",
     "QueueSettings",
     "check_concurrency",
     "check_existing_queue",
     "check_max_receive_count",
 ]
-
-DEFAULT_MAX_RECEIVE_COUNT: Final = 50
-"""Generous, because throttled receives count too: the runtime gives a task up by its own retry policy, long before."""
 
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html: at least 5, and six timeouts.
 _LOW_RECEIVE_COUNT: Final = 5
@@ -198,7 +194,11 @@ def check_max_receive_count(scope: Construct, value: int) -> None:
         ValueError: it is outside 1 to 1,000.
     """
     require_number(
-        scope, "max_receive_count", value, *_MAX_RECEIVE_COUNT, remedy=f"leave it out for {DEFAULT_MAX_RECEIVE_COUNT}"
+        scope,
+        "max_receive_count",
+        value,
+        *_MAX_RECEIVE_COUNT,
+        remedy=f"leave it out for {contract.DEFAULT_MAX_RECEIVE_COUNT}",
     )
     if 0 < value < _LOW_RECEIVE_COUNT:
         warn(

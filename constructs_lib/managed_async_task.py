@@ -10,7 +10,6 @@ from constructs import Construct
 
 from constructs_lib._address import Address, DispatchTarget, Loaded, physical_name
 from constructs_lib._event_source import (
-    DEFAULT_MAX_RECEIVE_COUNT,
     QueueSettings,
     check_concurrency,
     check_max_receive_count,
@@ -40,7 +39,7 @@ class ManagedAsyncTask(TaskServer):
             so that an invocation is one task.
         max_batching_window: how long to wait for a full batch, at most 5 minutes. Default: not at all.
         max_receive_count: deliveries after which SQS itself moves a message to the dead letter queue, 1 to 1,000.
-            Default: 50; the task's retry policy gives up before that, and keeps the reason.
+            Default: 10; the task's retry policy gives up before that, and keeps the reason.
         visibility_timeout: how long SQS waits for a report before it delivers again, at least the function's timeout.
             Default: six times the function's timeout and the batching window.
         dead_letter_queue: a standard queue for what is given up. Default: the one that the stack's tasks share.
@@ -69,7 +68,7 @@ class ManagedAsyncTask(TaskServer):
         max_concurrency: int | None = None,
         batch_size: int = 1,
         max_batching_window: cdk.Duration | None = None,
-        max_receive_count: int = DEFAULT_MAX_RECEIVE_COUNT,
+        max_receive_count: int = contract.DEFAULT_MAX_RECEIVE_COUNT,
         visibility_timeout: cdk.Duration | None = None,
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
         encryption_key: kms.IKey | kms.Key | None = None,

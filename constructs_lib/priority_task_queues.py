@@ -1,7 +1,7 @@
 """PriorityTaskQueues: namespaces of tasks on one queue per priority."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Unpack
+from typing import Final, TypeVar, Unpack
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -13,7 +13,6 @@ from constructs import Construct
 
 from constructs_lib._address import Address, DispatchTarget, physical_name, queue_arn
 from constructs_lib._event_source import (
-    DEFAULT_MAX_RECEIVE_COUNT,
     QueueSettings,
     check_concurrency,
     check_existing_queue,
@@ -50,7 +49,7 @@ class PriorityTaskQueues(TaskServer):
         priorities: the queues to make, `Priority.DEFAULT` among them: tasks of a priority without a queue go there.
             Default: one for each of the four priorities, without a cap.
         max_receive_count: deliveries after which SQS itself moves a message to the dead letter queue, 1 to 1,000.
-            Default: 50; the task's retry policy gives up before that, and keeps the reason.
+            Default: 10; the task's retry policy gives up before that, and keeps the reason.
         entry: a handler of your own as ``module:function``, which calls ours. Default: ours.
         dead_letter_queue: a standard queue for what is given up. Default: one of its own, kept 14 days, with an alarm.
         encryption_key: key of the queues made here. Default: a key that SQS manages.
@@ -76,7 +75,7 @@ class PriorityTaskQueues(TaskServer):
         modules: Sequence[str],
         namespace: str | Sequence[str] = DEFAULT_NAMESPACE,
         priorities: Mapping[Priority, QueueSettings] | None = None,
-        max_receive_count: int = DEFAULT_MAX_RECEIVE_COUNT,
+        max_receive_count: int = contract.DEFAULT_MAX_RECEIVE_COUNT,
         entry: str | None = None,
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
         encryption_key: kms.IKey | kms.Key | None = None,
@@ -84,7 +83,7 @@ class PriorityTaskQueues(TaskServer):
     ) -> None:
         super().__init__(scope, construct_id)
         timeout = timeout_of(options)
-        settings = dict.fromkeys(Priority, QueueSettings()) if priorities is None else dict(priorities)
+        settings = dict.fromkeys(Priority, QueueSettings()) if priorities is None else _with_default(self, priorities)
         namespaces = names(self, "namespace", namespace)
         loaded = loaded_modules(self, code, modules)
         handler = handler_of(self, code, entry, default=contract.PRIORITY_TASK_QUEUES_HANDLER)
@@ -145,14 +144,6 @@ class PriorityTaskQueues(TaskServer):
     def _check_settings(
         self, settings: Mapping[Priority, QueueSettings], timeout: cdk.Duration, max_receive_count: int
     ) -> None:
-        if Priority.DEFAULT not in settings:
-            raise refusal(
-                self,
-                "priorities",
-                given=", ".join(priority.name for priority in settings) or "empty",
-                allowed="DEFAULT, and any of the others",
-                remedy="add Priority.DEFAULT: tasks whose priority has no queue go there",
-            )
         for priority, one in settings.items():
             within = f"priorities[{priority.name}]."
             one.check(self, timeout, within=within)
@@ -275,7 +266,7 @@ class PriorityTaskQueues(TaskServer):
         address = Address.of_namespaces(
             scope,
             names(scope, "namespace", namespace),
-            {priority: Route("sqs", name) for priority, name in queue_names.items()},
+            {priority: Route("sqs", name) for priority, name in _with_default(scope, queue_names).items()},
             encryption_keys=(encryption_key,) if encryption_key else (),
         )
         return cls.imported(scope, construct_id, address)
@@ -329,3 +320,18 @@ class PriorityTaskQueues(TaskServer):
     ) -> cloudwatch.Metric:
         """Age of one priority's oldest message, in seconds. Default: the maximum over 5 minutes."""
         return self.queues[priority].metric_approximate_age_of_oldest_message(period=period, statistic=statistic)
+
+
+_Value = TypeVar("_Value")
+
+
+def _with_default(scope: Construct, priorities: Mapping[Priority, _Value]) -> dict[Priority, _Value]:
+    if Priority.DEFAULT in priorities:
+        return dict(priorities)
+    raise refusal(
+        scope,
+        "priorities",
+        given=", ".join(priority.name for priority in priorities) or "empty",
+        allowed="DEFAULT, and any of the others",
+        remedy="add Priority.DEFAULT: tasks whose priority has no queue go there",
+    )

@@ -66,8 +66,8 @@ def test_visibility_timeout_of_yours_is_taken() -> None:
 def test_receive_count_is_generous_and_known_to_the_function() -> None:
     stack = new_stack()
     add_invoice(stack)
-    assert only(stack, QUEUE, under="Invoice")["RedrivePolicy"]["maxReceiveCount"] == 50
-    assert environment(stack)["TASK_MAX_RECEIVE_COUNT"] == "50"
+    assert only(stack, QUEUE, under="Invoice")["RedrivePolicy"]["maxReceiveCount"] == 10
+    assert environment(stack)["TASK_MAX_RECEIVE_COUNT"] == "10"
 
 
 def test_mapping_reports_which_messages_of_a_batch_failed() -> None:

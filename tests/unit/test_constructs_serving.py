@@ -10,6 +10,7 @@ import pytest
 from constructs_lib import (
     BackgroundTaskFunction,
     ManagedAsyncTask,
+    PriorityTaskQueues,
     QueueSettings,
     TaskCode,
     TaskReferenceError,
@@ -217,3 +218,8 @@ def test_priority_without_a_queue_goes_to_the_default_queue() -> None:
 def test_priorities_without_default_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^Shop/Mail: priorities is HIGH, allowed is DEFAULT, and any of the others"):
         add_mail(new_stack(), priorities={Priority.HIGH: QueueSettings()})
+
+
+def test_imported_queue_names_without_default_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^Shop: priorities is BULK, allowed is DEFAULT, and any of the others"):
+        PriorityTaskQueues.from_queue_names(new_stack(), "Mail", queue_names={Priority.BULK: "bulk"})
