@@ -122,6 +122,17 @@ def test_subscribed_topic_and_no_other_may_send_to_the_queue_of_its_priority() -
     assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": stack.resolve(topic.topic_arn)}}
 
 
+def test_queue_keeps_its_policy_when_topics_come_and_go() -> None:
+    def policies(*, subscribed: bool) -> set[str]:
+        stack = new_stack()
+        mail = add_mail(stack)
+        if subscribed:
+            mail.subscribe_topic(sns.Topic(stack, "Orders"))
+        return set(cdk.assertions.Template.from_stack(stack).find_resources("AWS::SQS::QueuePolicy"))
+
+    assert policies(subscribed=True) == policies(subscribed=False)
+
+
 def test_subscription_takes_a_filter_and_raw_delivery() -> None:
     stack = new_stack()
     add_mail(stack).subscribe_topic(
