@@ -1,10 +1,12 @@
 """Reads what the functions of the local cloud print, from its CloudWatch Logs."""
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from tasks_cli.cloud import Cloud
 
+_PLATFORM_LINES = ("START RequestId: ", "END RequestId: ", "REPORT RequestId: ")
 _LATE_MILLISECONDS = 5_000
 """How much later than its time an invocation's output can be there: the emulator notes the time, then writes."""
 _MOST_EVENTS = 10_000
@@ -18,6 +20,23 @@ class LogLine(NamedTuple):
     """Seconds since the epoch; all lines of an invocation have the time of its end."""
     function: str
     message: str
+
+    @property
+    def is_platforms(self) -> bool:
+        """Whether Lambda itself wrote it, and not the function."""
+        return self.message.startswith(_PLATFORM_LINES)
+
+    def readable(self) -> str:
+        """The message for people: of a JSON record its level and text, with the traceback below."""
+        try:
+            record = json.loads(self.message)
+        except ValueError:
+            return self.message
+        if not isinstance(record, dict) or "level" not in record:
+            return self.message
+        error = ": ".join(filter(None, [record.get("errorType"), record.get("errorMessage")]))
+        text = " - ".join(filter(None, [record.get("message"), error]))
+        return "\n".join([f"{record['level']} {text}", *(line.rstrip("\n") for line in record.get("stackTrace", []))])
 
 
 class LogReader:
