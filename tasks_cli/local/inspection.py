@@ -63,12 +63,15 @@ def queued_messages(cloud: Cloud, queue_url: str) -> list[QueuedMessage]:
             id=message["MessageId"],
             body=message["Body"],
             attributes=message["MessageAttributes"],
-            system_attributes={
-                **message["Attributes"],
-                "SentTimestamp": str(message["SentTimestamp"] * 1000),
-            },
+            system_attributes={**message["Attributes"], **_times(message)},
             receive_count=message["ReceiveCount"],
             is_visible=message["IsVisible"],
         )
         for message in messages
     ]
+
+
+def _times(message: dict[str, Any]) -> dict[str, str]:
+    """The times of a message as SQS names them, in milliseconds; the emulator tells them in whole seconds."""
+    names = {"SentTimestamp": "SentTimestamp", "FirstReceiveTimestamp": "ApproximateFirstReceiveTimestamp"}
+    return {theirs: str(message[ours] * 1000) for ours, theirs in names.items() if message[ours]}
