@@ -35,14 +35,15 @@ def process_messages_for_lambda_consumer(
         TaskError: the event is neither.
     """
     start()  # not while this module is imported: the handler's own module, which does that, may be one of them
-    records = lambda_event.get("Records") if isinstance(lambda_event, dict) else None
-    first = records[0] if isinstance(records, list) and records else {}
-    if first.get("eventSource") == "aws:sqs":
-        return _sqs(lambda_event, context, return_failures=return_failures)
-    if first.get("EventSource") == "aws:sns":
-        _sns(lambda_event["Records"])
-        return None
-    raise TaskError(f"an SQS or SNS event has Records with their eventSource, given {sorted(lambda_event)!r:.200}")
+    match lambda_event:
+        case {"Records": [{"eventSource": "aws:sqs"}, *_]}:
+            return _sqs(lambda_event, context, return_failures=return_failures)
+        case {"Records": [{"EventSource": "aws:sns"}, *_]}:
+            _sns(lambda_event["Records"])
+            return None
+        case _:
+            found = sorted(lambda_event) if isinstance(lambda_event, dict) else type(lambda_event).__name__
+            raise TaskError(f"an SQS or SNS event has Records with their eventSource, given {found!r:.200}")
 
 
 def _sqs(event: dict[str, Any], context: Any, *, return_failures: bool) -> dict[str, Any] | None:
