@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from tasks_cli.commands import dead_letters, dispatch, local, synth
+from tasks_cli.commands import dead_letters, dispatch, local, synth, worker
 from tasks_cli.errors import CliError, UsageError
 
 EXIT_FAILED = 1
@@ -21,6 +21,7 @@ Background tasks on AWS Lambda: synthesize, run and look into an app, on this ma
   tasks dispatch shop.mail:send 42    run a task in the background
   tasks local status                  stacks, functions, queues and what waits in them
   tasks local logs --follow           what the functions print
+  tasks worker shop.mail              run a queue's tasks in this process
   tasks dead-letters list             what failed, and why
   tasks local down                    end it, with everything it started
 
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command("synth")(synth.synth)
 app.add_typer(local.app, name="local")
 app.command("dispatch")(dispatch.dispatch)
+app.command("worker")(worker.worker)
 app.add_typer(dead_letters.app, name="dead-letters")
 
 

@@ -11,6 +11,11 @@ from typing import Any
 
 import pytest
 
+from runtime_lib.contract import Priority
+from runtime_lib.envelope import Envelope
+from tasks_cli.local import detached
+from tasks_cli.local.inspection import queued_messages
+
 pytestmark = [
     pytest.mark.xdist_group("local_cloud"),
     pytest.mark.skipif(sys.platform != "linux", reason="awslambdaric is Linux's"),
@@ -58,12 +63,13 @@ USERS_OWN = {
 }
 """What a developer's shell may hold, none of which is for the local cloud."""
 
+ENVIRONMENT = os.environ | USERS_OWN | {"PYTHONPATH": str(Path(__file__).parents[2])}
+
 Tasks = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tasks]:
-    """Runs `tasks … --json` in a project whose app is deployed to a local cloud that enforces IAM."""
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = tmp_path_factory.mktemp("project")
     (project / "shop").mkdir()
     (project / "shop" / "__init__.py").touch()
@@ -71,13 +77,19 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tasks]:
     (project / "shop" / "mail.py").write_text(MAIL)
     (project / "app.py").write_text(APP)
     (project / "cdk.json").write_text('{"app": "python app.py"}')
+    return project
+
+
+@pytest.fixture(scope="module")
+def tasks(project: Path) -> Iterator[Tasks]:
+    """Runs `tasks … --json` in a project whose app is deployed to a local cloud that enforces IAM."""
 
     def run(*arguments: str, as_json: bool = True) -> Any:
         command = [sys.executable, "-m", "tasks_cli", *arguments, *(["--json"] if as_json else [])]
         result = subprocess.run(
             command,
             cwd=project,
-            env=os.environ | USERS_OWN | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            env=ENVIRONMENT,
             capture_output=True,
             text=True,
             timeout=60,
@@ -136,3 +148,28 @@ def test_what_is_given_up_is_listed_and_shown_with_its_reason(tasks: Tasks) -> N
     assert letter["failure"]["reason"] == "order 7 größer als erlaubt"
     assert tasks("dead-letters", "show", letter["message"][:8]) == letter
     assert "order 7 größer als erlaubt" in tasks("dead-letters", "list", as_json=False)
+
+
+def test_a_worker_runs_the_tasks_of_a_queue_until_it_is_ended(tasks: Tasks, project: Path) -> None:
+    running = detached.find(project)
+    assert running is not None
+    sqs = running.cloud().client("sqs")
+    url = sqs.create_queue(QueueName="worked-on")["QueueUrl"]
+    envelope = Envelope.new("shop.mail.send", ["bob@example.com"], {}, priority=Priority.LOW)
+    sqs.send_message(QueueUrl=url, MessageBody=envelope.encode())
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "tasks_cli", "worker", "shop.mail", "--queue", "worked-on"],
+        cwd=project,
+        env=ENVIRONMENT | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert worker.stdout
+        assert worker.stdout.readline() == "sent bob@example.com Hello 1\n"
+        wait_for(lambda: not queued_messages(running.cloud(), url))
+        worker.terminate()
+        assert worker.wait(20) == 0
+    finally:
+        worker.kill()
+        worker.communicate()
