@@ -64,7 +64,8 @@ class FailedMessage(NamedTuple):
 class DispatchError(TaskError):
     """The task was not dispatched.
 
-    ``failed`` lists the messages that were not sent, where some were: the others of the same call are with AWS.
+    ``failed`` lists the messages that were not sent, where some were: the others of the same call are with AWS. If it
+    is empty, none was sent.
     """
 
     def __init__(self, message: str | None = None, *, failed: Sequence[FailedMessage] = ()) -> None:
@@ -87,8 +88,11 @@ class RetryLater(Exception):  # noqa: N818  (an instruction, not an error)
     """
 
     def __init__(self, delay: "float | timedelta" = 0, message: str = "the task asked to run again later") -> None:
-        super().__init__(message)
+        super().__init__(delay, message)  # as given, so that it can be pickled
         self.delay = seconds(delay)
+
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 class Discard(Exception):  # noqa: N818
@@ -111,9 +115,15 @@ def seconds(duration: "float | timedelta") -> float:
     """A duration as seconds; numbers are seconds already.
 
     Raises:
-        ValueError: it is negative or not a number.
+        TypeError: it is neither a number nor a timedelta.
+        ValueError: it is negative or not finite.
     """
-    value = float(duration) if isinstance(duration, int | float) else duration.total_seconds()
+    if isinstance(duration, int | float):
+        value = float(duration)
+    elif hasattr(duration, "total_seconds"):
+        value = duration.total_seconds()
+    else:
+        raise TypeError(f"a duration is a number of seconds or a timedelta, given {duration!r}")
     if not 0 <= value < float("inf"):
         raise ValueError(f"a duration is 0 seconds or more, given {duration!r}")
     return value

@@ -1,8 +1,9 @@
 """When a failed task runs again."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
+from runtime_lib.contract import SQS_MAX_VISIBILITY_SECONDS
 from runtime_lib.errors import seconds
 
 if TYPE_CHECKING:
@@ -54,24 +55,30 @@ class Retry(_Policy):
         give_up_on: Iterable[type[BaseException]] = (),
     ) -> Self:
         """Check the values; ValueError and TypeError name the one that is wrong."""
-        if max_attempts is not None and max_attempts < 1:
-            raise ValueError(f"max_attempts is 1 or more, or None for no limit, given {max_attempts}")
-        if multiplier < 1:
-            raise ValueError(f"multiplier is 1 or more, given {multiplier}")
-        if jitter not in {"full", "none"}:
+        if max_attempts is not None and (type(max_attempts) is not int or max_attempts < 1):
+            raise ValueError(f"max_attempts is a whole number from 1, or None for no limit, given {max_attempts!r}")
+        if not isinstance(multiplier, int | float) or not 1 <= multiplier < float("inf"):
+            raise ValueError(f"multiplier is a number from 1, given {multiplier!r}")
+        if jitter not in ("full", "none"):
             raise ValueError(f"jitter is 'full' or 'none', given {jitter!r}")
-        if seconds(max_delay) > 43_200:  # noqa: PLR2004
-            raise ValueError(f"max_delay is at most 12 hours (43200 seconds), given {max_delay!r}")
+        longest = _seconds("max_delay", max_delay)
+        if longest > SQS_MAX_VISIBILITY_SECONDS:
+            raise ValueError(
+                f"max_delay is at most 12 hours ({SQS_MAX_VISIBILITY_SECONDS} seconds), given {max_delay!r}"
+            )
         return super().__new__(
             cls,
             max_attempts,
-            seconds(first_delay),
+            _seconds("first_delay", first_delay),
             multiplier,
-            seconds(max_delay),
+            longest,
             jitter,
             _exception_classes("on", on),
             _exception_classes("give_up_on", give_up_on),
         )
+
+    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]:  # for copy and pickle
+        return (), self._asdict()
 
     @classmethod
     def never(cls) -> "Retry":
@@ -105,7 +112,7 @@ class Retry(_Policy):
             "retry_always": cls.always,
             "always": cls.always,
         }
-        if policy not in named:
+        if not isinstance(policy, str) or policy not in named:
             raise ValueError(f"retry is a Retry or one of {', '.join(map(repr, named))}, given {policy!r}")
         return named[policy]()
 
@@ -118,7 +125,7 @@ class Retry(_Policy):
         try:
             delay = min(self.max_delay, self.first_delay * self.multiplier ** (attempt - 1))
         except OverflowError:
-            delay = self.max_delay
+            delay = self.max_delay if self.first_delay else 0.0
         if self.jitter == "none":
             return delay
         from random import SystemRandom
@@ -129,6 +136,13 @@ class Retry(_Policy):
     def is_delayed(self) -> bool:
         """Whether the policy asks for delays of its own, which an asynchronous invocation cannot give."""
         return (self.first_delay, self.max_delay) != (_DEFAULT_FIRST_DELAY, _DEFAULT_MAX_DELAY)
+
+
+def _seconds(argument: str, duration: "float | timedelta") -> float:
+    try:
+        return seconds(duration)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{argument}: {error}") from None
 
 
 def _exception_classes(argument: str, classes: Iterable[type[BaseException]]) -> tuple[type[BaseException], ...]:
