@@ -32,7 +32,7 @@ def register(task: "Task[..., Any]") -> None:
 
 
 def _place(task: "Task[..., Any]") -> str:
-    code = task.function.__code__
+    code = task.definition.__code__
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 
@@ -52,7 +52,7 @@ def resolve(name: str) -> "Task[..., Any]":
     except KeyError:
         from difflib import get_close_matches
 
-        near = get_close_matches(name[:_SHOWN_CHARACTERS], _tasks, 1)
+        near = get_close_matches(name[:_SHOWN_CHARACTERS], names(), 1)
         raise UnknownTaskError(
             f"no task called {name[:_SHOWN_CHARACTERS]!r} is registered here"
             + (f"; did you mean {near[0]!r}?" if near else f" ({len(_tasks)} are).")

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import update_wrapper
+from math import ceil
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 from runtime_lib import hooks, registry, transports
-from runtime_lib.arguments import Signature
+from runtime_lib.arguments import Signature, check_json, unwrapped
 from runtime_lib.contract import (
     DEFAULT_MAX_HOPS,
     DEFAULT_NAMESPACE,
@@ -30,6 +31,7 @@ _ASYNC = 0x80  # CO_COROUTINE
 _GENERATORS = 0x20 | 0x200  # CO_GENERATOR, CO_ASYNC_GENERATOR
 _MAX_BYTES = SQS_MAX_BYTES - FAILURE_MAX_BYTES
 _MAX_GROUP_LENGTH = 128  # MessageGroupId
+_DESCRIBED = ("__module__", "__name__", "__qualname__", "__doc__")
 
 
 class TaskHandle(NamedTuple):
@@ -77,7 +79,7 @@ class Invocation(Generic[P, R]):
         kept = {"headers": self._headers, "priority": self._priority, "delay": self._delay, "group": self._group}
         return Invocation(self._task, **{**kept, **changed})
 
-    def with_headers(self, **headers: Any) -> "Invocation[P, R]":
+    def with_headers(self, /, **headers: Any) -> "Invocation[P, R]":
         """Send JSON values beside the arguments; added to those of earlier calls in the chain."""
         return self._with(headers={**self._headers, **headers})
 
@@ -98,7 +100,7 @@ class Invocation(Generic[P, R]):
         total = _seconds(delay) + _seconds(seconds) + 60 * _seconds(minutes)
         if total > SQS_MAX_DELAY_SECONDS:
             raise ValueError(f"a delay is at most {SQS_MAX_DELAY_SECONDS} seconds (SQS), given {total:g}")
-        return self._with(delay=round(total))
+        return self._with(delay=ceil(total))
 
     def with_group(self, group: str) -> "Invocation[P, R]":
         """Dispatch on behalf of a tenant: SQS serves groups fairly, so that one's backlog does not delay the others.
@@ -108,7 +110,9 @@ class Invocation(Generic[P, R]):
         Raises:
             ValueError: not 1 to 128 ASCII letters, digits and punctuation, as SQS takes them.
         """
-        if not (group and len(group) <= _MAX_GROUP_LENGTH and all("!" <= character <= "~" for character in group)):
+        if not isinstance(group, str):
+            raise TypeError(f"a group is a str, given {group!r}")
+        if not (1 <= len(group) <= _MAX_GROUP_LENGTH and all("!" <= character <= "~" for character in group)):
             raise ValueError(f"a group is 1 to 128 ASCII letters, digits and punctuation, given {group!r}")
         return self._with(group=group)
 
@@ -121,16 +125,13 @@ class Invocation(Generic[P, R]):
         """
         task = self._task
         wire_args, wire_kwargs = task.signature.to_wire(args, kwargs)
-        headers = self._headers
-        for hook in hooks.headers:
-            headers = {**hook(task), **headers}
         return _call(
             task.name,
             wire_args,
             wire_kwargs,
             namespace=task.namespaces[0],
             priority=self._priority,
-            headers=headers,
+            headers=hooks.headers_for(task, self._headers),
             delay=self._delay,
             group=self._group,
             schema=task.schema_version,
@@ -176,19 +177,29 @@ class Task(Generic[P, R]):
         max_hops: int = DEFAULT_MAX_HOPS,
     ) -> None:
         self.function = _function(function)
-        update_wrapper(self, function)
-        self.name = name or f"{function.__module__}.{function.__name__}"
-        self.priority = _priority(priority)
-        self.namespaces = (namespace,) if isinstance(namespace, str) else tuple(namespace)
-        if not self.namespaces or not all(self.namespaces):
+        # (not what other decorators left in its __dict__: it could hide what a task has)
+        update_wrapper(self, function, assigned=_DESCRIBED, updated=())
+        self.name = _name(f"{function.__module__}.{function.__name__}" if name is None else name)
+        self.definition = unwrapped(self.function)
+        """The function below all decorators, whose signature and place count."""
+        self.namespaces = (namespace,) if isinstance(namespace, str) else tuple(namespace or ())
+        if not self.namespaces or not all(isinstance(one, str) and one for one in self.namespaces):
             raise TaskDefinitionError(f"{self.name}: namespace is a name or several, given {namespace!r}")
-        self.retry = Retry.of(retry)
+        try:
+            self.priority = _priority(priority)
+            self.retry = Retry.of(retry)
+        except (TypeError, ValueError) as error:
+            raise TaskDefinitionError(f"{self.name}: {error}") from None
+        for option, least, value in (("schema_version", 1, schema_version), ("max_hops", 0, max_hops)):
+            if value is not None and (type(value) is not int or value < least):
+                raise TaskDefinitionError(f"{self.name}: {option} is a whole number from {least}, given {value!r}")
         self.schema_version = schema_version
         self.max_hops = max_hops
         self.is_async = bool(self.function.__code__.co_flags & _ASYNC)
-        self.signature = Signature(self.function, self.name)
+        self.signature = Signature(self.definition, self.name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now; an ``async def`` gives its coroutine."""
         return self.__wrapped__(*args, **kwargs)
 
     def __repr__(self) -> str:
@@ -223,7 +234,7 @@ class Task(Generic[P, R]):
         transports.send(calls)
         return [call.handle for call in calls]
 
-    def with_headers(self, **headers: Any) -> Invocation[P, R]:
+    def with_headers(self, /, **headers: Any) -> Invocation[P, R]:
         """See `Invocation.with_headers`."""
         return Invocation(self).with_headers(**headers)
 
@@ -252,12 +263,12 @@ def task(
     schema_version: int | None = None,
     max_hops: int = DEFAULT_MAX_HOPS,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-def task(function: Callable[P, R] | None = None, /, **options: Any) -> Any:
+def task(function: Callable[P, R] | None = None, /, **options: Any) -> Any:  # noqa: D417  (options are spelled above)
     """Make a function at the top level of a module a task: ``@task`` or ``@task(…)``.
 
     Args:
         function: ``def`` or ``async def``; its arguments are JSON types, or types that msgspec or pydantic knows.
-        name: what messages call it; ``module.function`` by default, so that moving the function needs no ``name``.
+        name: what messages call it; ``module.function`` by default. Give a function that moves the name it had.
         priority: what it is dispatched with unless ``with_priority`` says otherwise.
         namespace: which construct serves it, one or several; the first is where a dispatch goes.
         retry: a `Retry`, or 'retry_once', 'retry_always', 'always', 'never'; by default three attempts with backoff.
@@ -268,8 +279,11 @@ def task(function: Callable[P, R] | None = None, /, **options: Any) -> Any:
     Raises:
         TaskDefinitionError: (a TypeError) a worker could not find or call this function; says why.
     """
+    known = Task.__init__.__kwdefaults__ or {}
+    for option in options:
+        if option not in known:
+            raise TaskDefinitionError(f"@task has no option {option!r}: it takes {', '.join(known)}")
 
-    # (the options are spelled in the overload above, and checked by Task)
     def decorate(function: Callable[P, R]) -> Task[P, R]:
         made = Task(function, **options)
         registry.register(made)
@@ -284,9 +298,11 @@ def dispatch_task(task_name: str, /, *args: Any, **kwargs: Any) -> TaskHandle:
     Raises:
         DispatchError: the message is not with AWS; says why.
     """
-    known = registry.find(task_name)
+    known = registry.find(_name(task_name))
     if known:
         return known.dispatch(*args, **kwargs)
+    for key, value in (*enumerate(args, 1), *kwargs.items()):
+        check_json(f"{task_name}() argument {key!r}", value)
     call = _call(task_name, list(args), kwargs, namespace=DEFAULT_NAMESPACE, priority=Priority.DEFAULT)
     transports.send([call])
     return call.handle
@@ -321,23 +337,34 @@ def _function(function: Any) -> FunctionType:
     Raises:
         TaskDefinitionError: it could not; says why and what to do.
     """
-    name = getattr(function, "__qualname__", type(function).__name__)
-    if isinstance(function, staticmethod | classmethod):
-        raise TaskDefinitionError(f"{name} is a {type(function).__name__}: define it at the top level of its module")
+    if isinstance(function, Task):
+        raise TaskDefinitionError(f"{function.name} is a task already: decorate it once")
     if not isinstance(function, FunctionType):
+        named = getattr(function, "__qualname__", None)
+        given = f"the {type(function).__name__} {named}" if named else repr(function)
         raise TaskDefinitionError(
-            f"@task takes a function, given {name} ({type(function).__name__}): put @task above every other decorator, "
-            "and let those return functions"
+            f"@task takes a function at the top level of a module, given {given}: put @task above every other "
+            "decorator, and let those return functions (its own options are keywords: @task(name='…'))"
         )
+    name = function.__qualname__
     if function.__name__ == "<lambda>":
         raise TaskDefinitionError("a lambda has no name by which a worker could find it: use def")
-    if "<locals>" in function.__qualname__:
-        raise TaskDefinitionError(f"{name} is nested in a function, where no worker finds it: move it to the top level")
-    if "." in function.__qualname__:
+    if "<locals>" in name:
+        raise TaskDefinitionError(
+            f"{name} is nested in a function, where no worker finds it: move it to the top level (a decorator below "
+            "@task keeps the name of its function with functools.wraps)"
+        )
+    if "." in name:
         raise TaskDefinitionError(f"{name} is a method: a task is a function at the top level of its module")
     if function.__code__.co_flags & _GENERATORS:
         raise TaskDefinitionError(f"{name} is a generator: a task is called once and returns")
     return function
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        raise TaskDefinitionError(f"the name of a task is a str that is not empty, given {name!r}")
+    return name
 
 
 def _priority(priority: Any) -> Priority:

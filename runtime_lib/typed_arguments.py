@@ -1,11 +1,11 @@
 """Arguments of types that JSON does not have, through msgspec, or pydantic where a pydantic model is involved."""
 
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from runtime_lib.arguments import Converter, Mismatch
 from runtime_lib.errors import TaskDefinitionError
+from runtime_lib.json_arguments import Converter, Mismatch, library_of
 
 __all__ = ["typed_converter"]
 
@@ -13,8 +13,11 @@ __all__ = ["typed_converter"]
 def typed_converter(annotation: Any, *, parameter: str, task: str) -> Converter:
     """The converter of a dataclass, enum, datetime, UUID, Decimal, bytes, set, tuple, TypedDict, pydantic model, ….
 
+    At dispatch a value is turned into JSON and read back as the receiver will: what would not be equal is refused.
+
     Raises:
         TaskDefinitionError: no library knows the type, or the one that does is not installed; names the parameter.
+        NameError: a field's annotation has names that are not defined (yet).
     """
     described = getattr(annotation, "__name__", None) if isinstance(annotation, type) else None
     described = described or str(annotation)
@@ -22,12 +25,12 @@ def typed_converter(annotation: Any, *, parameter: str, task: str) -> Converter:
     try:
         make = _pydantic_converter if library == "pydantic" else _msgspec_converter
         return make(annotation, described)
-    except ImportError:
+    except ModuleNotFoundError as error:
         raise TaskDefinitionError(
-            f"{task}: parameter {parameter!r} is annotated {described}, which takes {library} to send: "
-            f"pip install {library}"
+            f"{task}: parameter {parameter!r} is annotated {described}, which takes {error.name} to send: "
+            f"pip install {error.name}"
         ) from None
-    except TypeError as error:
+    except (TypeError, ImportError) as error:
         raise TaskDefinitionError(
             f"{task}: parameter {parameter!r} is annotated {described}, which cannot be sent ({error}): use JSON "
             "types, dataclasses, enums, datetime, UUID, Decimal, bytes, set, tuple, TypedDict or pydantic models"
@@ -41,8 +44,15 @@ def _parts(annotation: Any) -> Iterator[Any]:
 
 
 def _is_pydantic(part: Any) -> bool:
-    module = getattr(part if isinstance(part, type) else type(part), "__module__", "")
-    return hasattr(part, "__pydantic_core_schema__") or module.partition(".")[0] in {"pydantic", "annotated_types"}
+    return hasattr(part, "__pydantic_core_schema__") or library_of(part) == "pydantic"
+
+
+def _refuse_loss(described: str, value: Any, restored: Any, sent: Any) -> None:
+    if restored != sent:
+        raise Mismatch(f"{described} that its JSON form gives back equal", value)
+
+
+# --- msgspec ---------------------------------------------------------------------------------------------------------
 
 
 def _msgspec_converter(annotation: Any, described: str) -> Converter:
@@ -53,42 +63,64 @@ def _msgspec_converter(annotation: Any, described: str) -> Converter:
     import msgspec
     import msgspec.inspect
 
-    _refuse_custom_types(msgspec.inspect.type_info(annotation), msgspec.inspect)
+    custom = list(_custom_types(msgspec.inspect.type_info(annotation), msgspec.inspect, set()))
+    if any(_is_pydantic(one) for one in custom):
+        return _pydantic_converter(annotation, described)
+    if custom:
+        raise TypeError(f"{custom[0].__qualname__} has no JSON form")
     # At dispatch a datetime is a datetime: its text is not taken for one.
     native = (
         *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta),
         *(uuid.UUID, decimal.Decimal, bytes, bytearray, memoryview),
     )
 
-    def wire(value: Any) -> Any:
+    def converted(convert: Callable[[], Any], value: Any) -> Any:
         try:
-            msgspec.convert(value, annotation, builtin_types=native)
+            return convert()
         except msgspec.ValidationError as error:
-            raise Mismatch(f"{described} ({error})", value) from None
-        return msgspec.to_builtins(value, str_keys=True)
+            raise Mismatch(f"{described} ({_without_value(error)})", value) from None
 
     def accept(value: Any) -> Any:
         try:
-            return msgspec.convert(value, annotation, strict=False, str_keys=True)
-        except msgspec.ValidationError as error:
+            return msgspec.convert(value, annotation, str_keys=True)
+        except msgspec.ValidationError:
+            return converted(lambda: msgspec.convert(value, annotation, strict=False, str_keys=True), value)
+
+    def wire(value: Any) -> Any:
+        converted(lambda: msgspec.convert(value, annotation, builtin_types=native), value)
+        try:
+            sent = msgspec.to_builtins(value, str_keys=True)
+        except (TypeError, ValueError) as error:
             raise Mismatch(f"{described} ({error})", value) from None
+        _refuse_loss(described, value, accept(sent), value)
+        return sent
 
     return Converter(described, frozenset(), wire, accept)
 
 
-def _refuse_custom_types(info: Any, inspect: Any) -> None:
-    """Find a class that only hooks could convert, which msgspec takes without complaint."""
-    if isinstance(info, inspect.CustomType):
-        raise TypeError(f"{info.cls.__qualname__} has no JSON form")
-    if not isinstance(info, inspect.Type):
-        return
-    for name in type(info).__struct_fields__:
-        inside = getattr(info, name)
-        for part in inside if isinstance(inside, tuple) else (inside,):
-            if isinstance(part, inspect.Field):
-                _refuse_custom_types(part.type, inspect)
-            else:
-                _refuse_custom_types(part, inspect)
+def _custom_types(info: Any, inspect: Any, seen: set[int]) -> Iterator[type]:
+    """The classes in a type that only hooks could convert, which msgspec takes without complaint."""
+    if isinstance(info, tuple):
+        for part in info:
+            yield from _custom_types(part, inspect, seen)
+    elif isinstance(info, inspect.CustomType):
+        yield info.cls
+    elif isinstance(info, inspect.Type | inspect.Field) and id(info) not in seen:
+        seen.add(id(info))  # a type may contain itself
+        for name in type(info).__struct_fields__:
+            yield from _custom_types(getattr(info, name), inspect, seen)
+
+
+def _without_value(error: Exception) -> str:
+    """What msgspec says, without the value that it quotes: arguments are not to be in logs."""
+    message, at, path = str(error).rpartition(" - at ")
+    message = message or path
+    if message.startswith("Invalid enum value"):
+        message = "Invalid enum value"
+    return f"{message}{at}{path}" if at else message
+
+
+# --- pydantic --------------------------------------------------------------------------------------------------------
 
 
 def _pydantic_converter(annotation: Any, described: str) -> Converter:
@@ -98,8 +130,10 @@ def _pydantic_converter(annotation: Any, described: str) -> Converter:
         adapter = pydantic.TypeAdapter(annotation)
     except pydantic.errors.PydanticSchemaGenerationError as error:
         raise TypeError(str(error).partition("\n")[0]) from None
+    if not getattr(adapter, "pydantic_complete", True):
+        raise NameError(described)
 
-    def convert(value: Any, *, strict: bool) -> Any:
+    def convert(value: Any, *, strict: bool = False) -> Any:
         try:
             return adapter.validate_python(value, strict=strict)
         except pydantic.ValidationError as error:
@@ -108,6 +142,12 @@ def _pydantic_converter(annotation: Any, described: str) -> Converter:
             raise Mismatch(f"{described} ({first['msg']})", value, path) from None
 
     def wire(value: Any) -> Any:
-        return adapter.dump_python(convert(value, strict=True), mode="json")
+        convert(value, strict=True)
+        try:
+            sent = adapter.dump_python(value, mode="json", by_alias=True, round_trip=True, warnings="error")
+        except ValueError:  # (its text quotes the value)
+            raise Mismatch(f"{described} that has a JSON form", value) from None
+        _refuse_loss(described, value, adapter.dump_python(convert(sent)), adapter.dump_python(value))
+        return sent
 
-    return Converter(described, frozenset(), wire, lambda value: convert(value, strict=False))
+    return Converter(described, frozenset(), wire, convert)
