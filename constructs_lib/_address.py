@@ -16,7 +16,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct, Node
 
 from constructs_lib._source import SourceTree
-from constructs_lib._validation import check_at_synth, refusal, rendered
+from constructs_lib._validation import check_at_synth, refusal, rendered, warn
 from runtime_lib import contract
 from runtime_lib.contract import Priority, Route
 
@@ -251,7 +251,7 @@ class FunctionRoutes(Construct):
         self._function = function
         self._loaded = loaded
         self._targets: dict[str, DispatchTarget] = {}
-        check_at_synth(self, lambda: [*self._oversize(), *self._misrouted()])
+        check_at_synth(self, self._check)
 
     @classmethod
     def of(cls, function: lambda_.Function) -> "FunctionRoutes":
@@ -281,6 +281,11 @@ class FunctionRoutes(Construct):
             self._function.add_environment(name, value)
         self._targets |= dict.fromkeys(target.address.routes, target)
 
+    def _check(self) -> list[str]:
+        for message in self._misrouted():
+            warn(self._function, "task-without-route", message)
+        return self._oversize()
+
     def _oversize(self) -> list[str]:
         resource = self._function.node.default_child
         if not isinstance(resource, lambda_.CfnFunction):
@@ -300,10 +305,10 @@ class FunctionRoutes(Construct):
         return [error]
 
     def _misrouted(self) -> list[str]:
-        """Tasks that this function can dispatch, but whose namespace's server does not know them."""
+        """Tasks that this function knows and may dispatch, but whose namespace's server does not know them."""
         if self._loaded is None:
             return []
-        errors = []
+        messages = []
         known = self._loaded.known()
         for task in self._loaded.source.tasks():
             if task.module not in known or contract.task_route_variable(task.name) in self._targets:
@@ -312,12 +317,12 @@ class FunctionRoutes(Construct):
                 server = self._targets.get(contract.namespace_route_variable(namespace))
                 loaded = server.address.loaded if server else None
                 if server and loaded and task.module not in loaded.known():
-                    errors.append(
-                        f"{self._function.node.path} would dispatch task {task.name!r} (namespace {namespace!r}) to "
-                        f"{server.node.path}, which does not load {task.module!r}: add the module there, or grant this "
-                        "function the task's own ManagedAsyncTask"
+                    messages.append(
+                        f"{self._function.node.path} knows task {task.name!r}, and would dispatch it to the server of "
+                        f"its namespace {namespace!r}, {server.node.path}, which does not load {task.module!r}: add "
+                        "the module there, or grant the task's own ManagedAsyncTask if this function dispatches it"
                     )
-        return errors
+        return messages
 
 
 def _collision(variable: str, one: str, other: str) -> str:

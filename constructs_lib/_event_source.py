@@ -63,7 +63,7 @@ class QueueSettings:
             f"{within}max_concurrency",
             self.max_concurrency,
             *_MAX_CONCURRENCY,
-            remedy="leave it out for no limit; for one at a time use reserved_concurrent_executions=1",
+            remedy="leave it out for no limit, or use 2, the least that Lambda takes",
         )
         require_number(scope, f"{within}batch_size", self.batch_size, *_BATCH_SIZE, remedy="use a smaller batch")
         require_duration(

@@ -226,12 +226,26 @@ def _check_environment(scope: Construct, options: FunctionOptions) -> None:
 
 
 class TaskFunction(lambda_.Function):
-    """The function of a construct, allowed to log, to write dead letters, and what ``statements`` say."""
+    """The function of a construct, allowed to log, to write dead letters, and what ``statements`` say.
+
+    Args:
+        target: the construct, whose address is known.
+        construct: which of this library's constructs it is, itself or by inheritance.
+        function_name: the name.
+        code: the asset.
+        handler: the handler in it.
+        loaded: the modules that the runtime imports at start.
+        dead_letter_queue: where the runtime writes what it gives up.
+        statements: what else it may do.
+        task_environment: what else the runtime needs to know.
+        options: what the user chose.
+    """
 
     def __init__(
         self,
         target: DispatchTarget,
         *,
+        construct: type[DispatchTarget],
         function_name: str,
         code: TaskCode,
         handler: str,
@@ -306,13 +320,15 @@ class TaskFunction(lambda_.Function):
         assert isinstance(resource, lambda_.CfnFunction)
         if "layers" in options:
             resource.layers = cdk.Lazy.uncached_list(_InGivenOrder(options["layers"], resource.layers or []))
-        resource.add_metadata(contract.METADATA_KEY, _described(target, loaded, queue_name(dead_letter_queue)))
+        resource.add_metadata(
+            contract.METADATA_KEY, _described(target, construct, loaded, queue_name(dead_letter_queue))
+        )
         # The L2 function always depends on its role, also where it refers to it.
         resource.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W3005"]}})
         FunctionRoutes(self, policy=policy, loaded=loaded)
         _ResourceCount.watch(cdk.Stack.of(target))
         for option in _WILDCARDS.keys() & options.keys():
-            acknowledge(target, "AwsSolutions-IAM5[Resource::*]", _WILDCARDS[option])
+            acknowledge(role, "AwsSolutions-IAM5[Resource::*]", _WILDCARDS[option])
 
 
 def _network_interfaces() -> iam.PolicyStatement:
@@ -329,10 +345,12 @@ def _network_interfaces() -> iam.PolicyStatement:
     )
 
 
-def _described(target: DispatchTarget, loaded: Loaded, dead_letters: str) -> dict[str, object]:
+def _described(
+    target: DispatchTarget, construct: type[DispatchTarget], loaded: Loaded, dead_letters: str
+) -> dict[str, object]:
     """What tools read in the template, as `contract.METADATA_KEY` documents it."""
     return {
-        "construct": type(target).__name__,
+        "construct": construct.__name__,
         "path": target.node.path,
         "modules": list(loaded.modules),
         "routes": target.routes,

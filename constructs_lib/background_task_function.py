@@ -99,6 +99,7 @@ class BackgroundTaskFunction(TaskServer):
             self.dead_letter_queue, self.alarms = dead_letter_queue, ()
         self.function = TaskFunction(
             self,
+            construct=BackgroundTaskFunction,
             function_name=name,
             code=code,
             handler=handler,

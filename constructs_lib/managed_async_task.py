@@ -105,6 +105,7 @@ class ManagedAsyncTask(TaskServer):
         )
         self.function = TaskFunction(
             self,
+            construct=ManagedAsyncTask,
             function_name=name,
             code=code,
             handler=handler,

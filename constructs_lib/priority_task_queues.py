@@ -126,6 +126,7 @@ class PriorityTaskQueues(TaskServer):
         )
         self.function = TaskFunction(
             self,
+            construct=PriorityTaskQueues,
             function_name=physical_name(self),
             code=code,
             handler=handler,

@@ -10,8 +10,8 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 
-from constructs_lib import FunctionOptions, TaskReferenceError
-from tests.apps import add_invoice, allowed, environment, new_stack, only, resources, statements
+from constructs_lib import FunctionOptions, ManagedAsyncTask, TaskReferenceError
+from tests.apps import add_invoice, allowed, back_office, environment, new_stack, only, resources, statements
 
 SORTS_LAYERS = {"@aws-cdk/aws-lambda:recognizeLayerVersion": True}
 
@@ -165,6 +165,16 @@ def test_entry_of_yours_is_the_handler() -> None:
 def test_entry_that_does_not_exist_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(TaskReferenceError, match=r"^Shop/Invoice: .*handlr.*handler"):
         _function(entry="back_office.entry:handlr")
+
+
+def test_metadata_of_a_subclass_names_the_construct_that_it_is() -> None:
+    class Invoice(ManagedAsyncTask):
+        pass
+
+    stack = new_stack()
+    Invoice(stack, "Invoice", code=back_office(), task="back_office.invoices:render")
+    [function] = cdk.assertions.Template.from_stack(stack).find_resources("AWS::Lambda::Function").values()
+    assert function["Metadata"]["lambda-task-constructs"]["construct"] == "ManagedAsyncTask"
 
 
 def test_metadata_tells_tools_what_the_function_serves() -> None:
