@@ -16,14 +16,13 @@ from constructs import Construct
 from constructs_lib._address import DispatchTarget, FunctionRoutes, Loaded, queue_url_prefix
 from constructs_lib._queue import queue_name, send_permissions
 from constructs_lib._validation import (
+    ResourceCount,
     acknowledge,
-    check_at_synth,
     named_by,
     names,
     refusal,
     require_duration,
     require_number,
-    warn,
 )
 from constructs_lib.task_code import TaskCode
 from runtime_lib import contract
@@ -59,8 +58,6 @@ _WILDCARDS: Final = {
     "tracing": "AWS X-Ray takes segments for no particular resource",
 }
 _VARIABLE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
-# A stack holds 500 resources; above this, the next task or two do not fit.
-_MANY_RESOURCES: Final = 450
 
 
 class FunctionOptions(TypedDict, total=False):
@@ -326,7 +323,7 @@ class TaskFunction(lambda_.Function):
         # The L2 function always depends on its role, also where it refers to it.
         resource.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W3005"]}})
         FunctionRoutes(self, policy=policy, loaded=loaded)
-        _ResourceCount.watch(cdk.Stack.of(target))
+        ResourceCount.watch(cdk.Stack.of(target))
         for option in _WILDCARDS.keys() & options.keys():
             acknowledge(role, "AwsSolutions-IAM5[Resource::*]", _WILDCARDS[option])
 
@@ -369,34 +366,3 @@ class _InGivenOrder:
     def produce(self, context: cdk.IResolveContext) -> list[str]:
         given = [context.resolve(layer.layer_version_arn) for layer in self._layers]
         return given + [arn for arn in context.resolve(self._sorted_arns) if arn not in given]
-
-
-class _ResourceCount(Construct):
-    """Warns once in a stack that grows towards CloudFormation's limit."""
-
-    _ID: Final = "TaskResourceCount"
-
-    def __init__(self, stack: cdk.Stack) -> None:
-        super().__init__(stack, self._ID)
-        self._stack = stack
-        check_at_synth(self, self._count)
-
-    @classmethod
-    def watch(cls, stack: cdk.Stack) -> None:
-        if stack.node.try_find_child(cls._ID) is None:
-            cls(stack)
-
-    def _count(self) -> list[str]:
-        resources = [
-            construct
-            for construct in self._stack.node.find_all()
-            if isinstance(construct, cdk.CfnResource) and construct.stack is self._stack
-        ]
-        if len(resources) > _MANY_RESOURCES:
-            warn(
-                self._stack,
-                "stack-resources",
-                f"{self._stack.node.path} has {len(resources)} resources, and CloudFormation takes 500: put the next "
-                "tasks into another stack, or a nested one; grants work across them",
-            )
-        return []

@@ -5,6 +5,7 @@ Values that CloudFormation knows only at deployment (tokens) pass: they cannot b
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 import aws_cdk as cdk
 import jsii
@@ -14,6 +15,7 @@ from constructs_lib._task_definition import TaskReferenceError
 from runtime_lib import contract
 
 __all__ = [
+    "ResourceCount",
     "acknowledge",
     "check_at_synth",
     "named_by",
@@ -26,6 +28,8 @@ __all__ = [
     "warn",
 ]
 
+# A stack holds 500 resources; above this, the next task or two do not fit.
+_MANY_RESOURCES: Final = 450
 # What a pseudo parameter becomes, in its shortest form: a size computed from it is never above the real one.
 _SHORTEST = {
     "AWS::AccountId": "0" * 12,
@@ -138,3 +142,35 @@ class _Check:
             return self._check()
         except TaskReferenceError as error:
             return [str(error)]
+
+
+class ResourceCount(Construct):
+    """Warns once in a stack that grows towards CloudFormation's limit."""
+
+    _ID: Final = "TaskResourceCount"
+
+    def __init__(self, stack: cdk.Stack) -> None:
+        super().__init__(stack, self._ID)
+        self._stack = stack
+        check_at_synth(self, self._count)
+
+    @classmethod
+    def watch(cls, stack: cdk.Stack) -> None:
+        """Count the resources of ``stack`` at synthesis."""
+        if stack.node.try_find_child(cls._ID) is None:
+            cls(stack)
+
+    def _count(self) -> list[str]:
+        resources = [
+            construct
+            for construct in self._stack.node.find_all()
+            if isinstance(construct, cdk.CfnResource) and construct.stack is self._stack
+        ]
+        if len(resources) > _MANY_RESOURCES:
+            warn(
+                self._stack,
+                "stack-resources",
+                f"{self._stack.node.path} has {len(resources)} resources, and CloudFormation takes 500: put the next "
+                "tasks into another stack, or a nested one; grants work across them",
+            )
+        return []
