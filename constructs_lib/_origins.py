@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from constructs_lib._parsed_module import Assigned, Binding, Function, Imported, ParsedModule
+from constructs_lib._parsed_module import Assigned, Binding, Function, Imported, ParsedModule, Starred
 
 __all__ = ["External", "Module", "Origin", "PackageModules", "Value", "parents"]
 
@@ -103,15 +103,13 @@ class PackageModules:
                 yield Value(module, node, node.lineno, seen)
 
     def _bound(self, module: ParsedModule, name: str, before: ast.expr | None, seen: _Seen) -> Iterator[Origin]:
-        bindings = list(module.bound(name, before))
-        for binding in bindings:
+        for binding in module.bound(name, before):
+            if isinstance(binding, Starred):
+                if binding.module not in self.files or not self.parse(binding.module).exports(name):
+                    continue
+                binding = Imported(binding.module, name)  # noqa: PLW2901
             if binding not in seen:
                 yield from self._origins(module, binding, seen | {binding})
-        if not bindings:
-            for source in reversed(module.stars):
-                star = Imported(source, name)
-                if star not in seen and source in self.files and self.parse(source).exports(name):
-                    yield from self.attribute(source, name, seen | {star})
 
     def _origins(self, module: ParsedModule, binding: Binding, seen: _Seen) -> Iterator[Origin]:
         match binding:

@@ -2,14 +2,14 @@
 
 import ast
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from constructs_lib._task_definition import TaskReferenceError
 
-__all__ = ["Assigned", "Binding", "Function", "Imported", "ParsedModule"]
+__all__ = ["Assigned", "Binding", "Function", "Imported", "ParsedModule", "Starred"]
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -23,6 +23,13 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True)
+class Starred:
+    """``from module import *``, which may bind any name."""
+
+    module: str
+
+
+@dataclass(frozen=True, slots=True)
 class Assigned:
     """``name = value``; None where the value is not written there (unpacked, a loop's variable)."""
 
@@ -30,7 +37,7 @@ class Assigned:
     line: int
 
 
-Binding: TypeAlias = Imported | Assigned | Function | ast.ClassDef
+Binding: TypeAlias = Imported | Starred | Assigned | Function | ast.ClassDef
 
 
 class _Bound(NamedTuple):
@@ -41,21 +48,20 @@ class _Bound(NamedTuple):
     always: bool
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ParsedModule:
     """The top level of one module.
 
     Attributes:
         imports: what is imported with it: (module, None), or (module, name) for ``from module import name``.
-        stars: the modules of ``from module import *``.
     """
 
     name: str
     path: Path
     tree: ast.Module
-    imports: list[tuple[str, str | None]] = field(default_factory=list)
-    stars: list[str] = field(default_factory=list)
-    _bound: dict[str, list[_Bound]] = field(default_factory=dict)
+    imports: Sequence[tuple[str, str | None]]
+    _bound: Mapping[str, Sequence[_Bound]]
+    _starred: Sequence[_Bound]
 
     @classmethod
     def read(cls, name: str, path: Path) -> "ParsedModule":
@@ -74,14 +80,20 @@ class ParsedModule:
             raise TaskReferenceError(
                 f"{path}:{line or 1} cannot be parsed: {why}; correct it, or leave it out of the asset with exclude="
             ) from error
-        module = cls(name, path, tree)
-        _Reader(module, module._bound).read(tree.body)
-        return module
+        parts = name.split(".")
+        reader = _Reader(parts if path.name == "__init__.py" else parts[:-1])
+        reader.read(tree.body)
+        return cls(name, path, tree, reader.imports, reader.bound, reader.starred)
 
     @property
     def names(self) -> Iterable[str]:
-        """Every name that is bound at the top level."""
+        """Every name that is bound at the top level, except by ``from module import *``."""
         return self._bound.keys()
+
+    @property
+    def stars(self) -> list[str]:
+        """The modules of ``from module import *``."""
+        return [bound.binding.module for bound in self._starred if isinstance(bound.binding, Starred)]
 
     @property
     def bindings(self) -> Iterator[Binding]:
@@ -95,7 +107,8 @@ class ParsedModule:
             name: the name.
             before: an expression in this module that uses the name; None for a user of the imported module.
         """
-        for bound in reversed(self._bound.get(name, ())):
+        bindings = sorted([*self._bound.get(name, ()), *self._starred], key=lambda bound: bound.end)
+        for bound in reversed(bindings):
             if before is None or bound.end <= (before.lineno, before.col_offset):
                 if bound.binding is not None:
                     yield bound.binding
@@ -109,26 +122,20 @@ class ParsedModule:
 
     def all_names(self) -> tuple[str, ...] | None:
         """The literal ``__all__``; None where there is none, or it is not literal."""
-        match list(self.bound("__all__")):
+        match [binding for binding in self.bound("__all__") if not isinstance(binding, Starred)]:
             case [Assigned(value=ast.List(elts=elements) | ast.Tuple(elts=elements))]:
                 return tuple(e.value for e in elements if isinstance(e, ast.Constant) and isinstance(e.value, str))
         return None
-
-    def absolute(self, statement: ast.ImportFrom) -> str:
-        """The full name of the module that a ``from … import`` names."""
-        if not statement.level:
-            return statement.module or ""
-        package = self.name.split(".")
-        climb = statement.level - (self.path.name == "__init__.py")
-        return ".".join([*package[: max(len(package) - climb, 0)], *filter(None, [statement.module])])
 
 
 class _Reader(ast.NodeVisitor):
     """Visits the statements that run when the module is imported; the bodies of functions do not."""
 
-    def __init__(self, module: ParsedModule, bound: dict[str, list[_Bound]]) -> None:
-        self._module = module
-        self._bound = bound
+    def __init__(self, package: Sequence[str]) -> None:
+        self.imports: list[tuple[str, str | None]] = []
+        self.bound: dict[str, list[_Bound]] = {}
+        self.starred: list[_Bound] = []
+        self._package = package
         self._always = True
 
     def read(self, body: Iterable[ast.stmt], *, always: bool = True) -> None:
@@ -144,17 +151,20 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
-            self._module.imports.append((alias.name, None))
+            self.imports.append((alias.name, None))
             top = alias.name.partition(".")[0]
             self._bind(alias.asname or top, Imported(alias.name if alias.asname else top, None), node)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        source = self._module.absolute(node)
+        source = node.module or ""
+        if node.level:
+            package = self._package[: max(len(self._package) - node.level + 1, 0)]
+            source = ".".join([*package, *([source] if source else [])])
         for alias in node.names:
             if alias.name == "*":
-                self._module.stars.append(source)
+                self.starred.append(_Bound(Starred(source), _end(node), always=False))
             else:
-                self._module.imports.append((source, alias.name))
+                self.imports.append((source, alias.name))
                 self._bind(alias.asname or alias.name, Imported(source, alias.name), node)
 
     def visit_FunctionDef(self, node: Function) -> None:
@@ -165,7 +175,9 @@ class _Reader(ast.NodeVisitor):
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._bind(node.name, node, node)
         # A class body runs with the module: what it imports is loaded, what it binds is its own.
-        _Reader(self._module, {}).read(node.body)
+        body = _Reader(self._package)
+        body.read(node.body)
+        self.imports += body.imports
 
     def visit_Assign(self, node: ast.Assign) -> None:
         for target in node.targets:
@@ -218,8 +230,7 @@ class _Reader(ast.NodeVisitor):
             self.read(case.body, always=False)
 
     def _bind(self, name: str, binding: Binding | None, node: ast.stmt | ast.expr) -> None:
-        end = (node.end_lineno or node.lineno, node.end_col_offset or 0)
-        self._bound.setdefault(name, []).append(_Bound(binding, end, self._always))
+        self.bound.setdefault(name, []).append(_Bound(binding, _end(node), self._always))
 
     def _assign(self, target: ast.expr, value: ast.expr | None, node: ast.stmt | ast.expr) -> None:
         match target:
@@ -230,6 +241,10 @@ class _Reader(ast.NodeVisitor):
                     self._assign(part, part_value, node)
             case ast.Starred(value=starred):
                 self._assign(starred, None, node)
+
+
+def _end(node: ast.stmt | ast.expr) -> tuple[int, int]:
+    return (node.end_lineno or node.lineno, node.end_col_offset or 0)
 
 
 def _parts(value: ast.expr | None, count: int) -> Sequence[ast.expr | None]:

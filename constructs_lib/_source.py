@@ -146,11 +146,11 @@ class SourceTree:
         match binding:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 for decorator in binding.decorator_list:
-                    options = self._options(Value(module, decorator, decorator.lineno, frozenset()))
+                    options = self._options(module, decorator)
                     if options is not None:
                         return _definition(module, module, binding, options)
             case Assigned(value=ast.Call() as call, line=line):
-                return self._called(Value(module, call, line, frozenset()), call)
+                return self._called(module, call, line)
         return None
 
     def _definition(self, reference: str, origin: Origin) -> TaskDefinition:
@@ -168,8 +168,8 @@ class SourceTree:
                 raise TaskReferenceError(
                     f"{reference!r} is a class ({module.path}:{line}): a task is a function decorated with @task"
                 )
-            case Value(node=ast.Call() as call) as value:
-                task = self._called(value, call)
+            case Value(module, ast.Call() as call, line):
+                task = self._called(module, call, line)
                 if task is not None:
                     return task
         raise TaskReferenceError(
@@ -181,7 +181,7 @@ class SourceTree:
         where = f"{module.path}:{function.lineno}"
         decorators = function.decorator_list
         written = ", ".join(f"@{ast.unparse(decorator)}" for decorator in decorators)
-        options = [self._options(Value(module, decorator, decorator.lineno, frozenset())) for decorator in decorators]
+        options = [self._options(module, decorator) for decorator in decorators]
         if all(given is None for given in options):
             raise TaskReferenceError(
                 f"{reference!r} is not decorated with @task ({where})"
@@ -195,38 +195,35 @@ class SourceTree:
             )
         return _definition(module, module, function, options[0])
 
-    def _called(self, value: Value, call: ast.Call) -> TaskDefinition | None:
+    def _called(self, module: ParsedModule, call: ast.Call, line: int) -> TaskDefinition | None:
         """The task that ``task(function)`` registers; None where something else is called."""
-        options = self._options(Value(value.module, call.func, value.line, value.seen))
+        options = self._options(module, call.func)
         if options is None or len(call.args) != 1:
             return None
-        for origin in self._modules.expression(value.module, call.args[0], value.seen):
+        for origin in self._modules.expression(module, call.args[0]):
             match origin:
                 case Value(home, ast.FunctionDef() | ast.AsyncFunctionDef() as function):
-                    return _definition(value.module, home, function, [*options, *call.keywords])
+                    return _definition(module, home, function, [*options, *call.keywords])
         raise TaskReferenceError(
-            f"{value.module.path}:{value.line}: {ast.unparse(call)} is not given a function of package "
-            f"{self._package!r}: a task is a function at the top level of a module"
+            f"{module.path}:{line}: {ast.unparse(call)} is not given a function of package {self._package!r}: "
+            "a task is a function at the top level of a module"
         )
 
-    def _options(self, decorator: Value) -> list[ast.keyword] | None:
+    def _options(
+        self, module: ParsedModule, decorator: ast.expr, seen: frozenset[Binding] = frozenset()
+    ) -> list[ast.keyword] | None:
         """The options that an expression gives to @task; None where it does not lead there."""
-        assert isinstance(decorator.node, ast.expr)
-        for origin in self._modules.expression(decorator.module, decorator.node, decorator.seen):
+        for origin in self._modules.expression(module, decorator, seen):
             match origin:
                 case External(name) if name in _TASK:
                     return []
-                case Value(module, ast.Call(func=callee, args=arguments, keywords=keywords), line, seen):
-                    if arguments and self._is_partial(Value(module, callee, line, seen)):
+                case Value(home, ast.Call(func=callee, args=arguments, keywords=keywords), _, followed):
+                    if arguments and External(_PARTIAL) in self._modules.expression(home, callee, followed):
                         callee, *arguments = arguments
-                    options = None if arguments else self._options(Value(module, callee, line, seen))
+                    options = None if arguments else self._options(home, callee, followed)
                     if options is not None:
                         return [*options, *keywords]
         return None
-
-    def _is_partial(self, value: Value) -> bool:
-        assert isinstance(value.node, ast.expr)
-        return External(_PARTIAL) in self._modules.expression(value.module, value.node, value.seen)
 
     # --- What is wrong -----------------------------------------------------------------------------------------------
 

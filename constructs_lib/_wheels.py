@@ -61,7 +61,7 @@ def installed_files(target: Path) -> Iterator[tuple[str, Path]]:
     """What pip installed, without what names this machine: scripts, their hashes, and where wheels lay."""
     for path in sorted(target.rglob("*")):
         name = path.relative_to(target)
-        if path.is_dir() or name.parts[0] == "bin" or "__pycache__" in name.parts:
+        if path.is_dir() or name.parts[0] == "bin":
             continue
         if name.parent.suffix == ".dist-info" and name.name in {"RECORD", "direct_url.json"}:
             continue

@@ -130,7 +130,14 @@ DEFINITIONS = {
     "imported": ("from .mail import deliver as send", "shop.mail.deliver"),
     "imported in a package and from there": ("from shop.sub import send", "shop.sub.inner.send"),
     "star": ("from .stars import *", "shop.stars.send"),
-    "last star": ("from .plain import *\nfrom .stars import *", "shop.stars.send"),
+    "last star": ("from .send import *\nfrom .stars import *", "shop.stars.send"),
+    "star after another binding": ("send = None\nfrom .stars import *", "shop.stars.send"),
+    "star that does not bring it after a binding": ("from .stars import send\nfrom .plain import *", "shop.stars.send"),
+    "star of a module with an extended __all__": ("from .extended import *", "shop.stars.send"),
+    "replaced under try": (
+        "@task\ndef send(): ...\ntry:\n    from fast import send\nexcept ImportError: ...",
+        "shop.tasks.send",
+    ),
     "imported under its module's name": ("from .send import send", "shop.send.send"),
 }
 MODULES = {
@@ -139,6 +146,7 @@ MODULES = {
     "mail.py": "from runtime_lib import task\n@task\ndef deliver(): ...\n",
     "stars.py": TASK,
     "send.py": TASK,
+    "extended.py": "from .stars import send\n__all__ = []\n__all__ += ['send']\n",
     "sub/__init__.py": "from .inner import *\nfrom .. import plain\n",
     "sub/inner.py": TASK + "from ..mail import deliver\n",
 }
@@ -171,7 +179,7 @@ def test_tasks_does_not_count_aliases_and_reexports_again(write_tree: WriteTree)
 
 
 def test_tasks_are_ordered_by_module_and_line(write_tree: WriteTree) -> None:
-    tree = write_tree({"z.py": TASK, "a.py": TASK + "@task\ndef aa(): ...\n", "__init__.py": ""})
+    tree = write_tree({"z.py": TASK, "a.py": "aa = None\n" + TASK + "@task\ndef aa(): ...\n", "__init__.py": ""})
     assert [task.name for task in tree.tasks()] == ["shop.a.send", "shop.a.aa", "shop.z.send"]
 
 
@@ -203,10 +211,14 @@ def test_options_of_an_alias_count_unless_the_decorator_overrides_them(write_tre
 
             @mail_task(name="b", namespace="bulk")
             def _b(): ...
+
+            @mail_task(name="c")
+            def _c(): ...
             """
         }
     )
-    assert [(task.name, task.namespaces) for task in tree.tasks()] == [("shop.tasks.a", ("mail",)), ("b", ("bulk",))]
+    found = [(task.name, task.namespaces) for task in tree.tasks()]
+    assert found == [("shop.tasks.a", ("mail",)), ("b", ("bulk",)), ("c", ("mail",))]
 
 
 def test_source_and_runtime_agree(write_tree: WriteTree, tmp_path: Path) -> None:

@@ -158,6 +158,7 @@ LOADED = {
     "starred/h.py": "",
     "sub/__init__.py": "value = 1\n",
     "sub/deep.py": "from .. import i\nfrom ..nowhere import j\nfrom ....beyond import k\n",
+    "beyond.py": "",
     "i.py": "",
     "j.py": "",
     "sub/value.py": "",

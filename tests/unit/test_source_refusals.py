@@ -30,6 +30,9 @@ NOT_THE_DECORATOR = {
     "rebound before": "from runtime_lib import task\nfrom celery import task\n@task",
     "bound only afterwards": "if 1: background = None\n@background",
     "imported for type checkers only": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from runtime_lib import task\n@task",
+    "imported for typing.TYPE_CHECKING": "import typing\nif typing.TYPE_CHECKING:\n    from runtime_lib import task\n@task",
+    "imported under else of not TYPE_CHECKING": "if not TYPE_CHECKING: ...\nelse:\n    from runtime_lib import task\n@task",
+    "imported never": "if 0:\n    from runtime_lib import task\n@task",
     "imported in a function": "def load():\n    from runtime_lib import task\n@task",
     "deleted before": "from runtime_lib import task\ndel task\n@task",
     "called by itself": "t = t()\n@t",
@@ -124,6 +127,13 @@ REFUSED = {
     ),
     "name of another package": ("from other.tasks import send", "leads to other.tasks.send", "define the task"),
     "attribute of another package": ("import other\nsend = other.tasks.send", "leads to other.tasks.send", "define"),
+    "the last of two": ("if print:\n    send = 1\nelse:\n    class send: ...", "is a class", ""),
+    "own value after a star": ("from .stars import *\nsend = 1", "cannot be followed", "decorate the function"),
+    "replaced under try without except": (
+        "@task\ndef send(): ...\ntry:\n    send = 1\nfinally: ...",
+        "cannot be followed",
+        "decorate the function",
+    ),
     "value": ("send = 1", "cannot be followed without importing", "decorate the function"),
     "result of a call": ("send = make()", "cannot be followed without importing", "decorate the function"),
     "wrapped again": (
@@ -157,7 +167,7 @@ REFUSED = {
         "from other import * cannot be followed",
         "import the name itself",
     ),
-    "star without private names": ("from .private import *", "has no 'send'", ""),
+    "star of a module whose __all__ has it not": ("from .private import *", "has no 'send'", ""),
     "globals": ("globals()['send'] = task(print)", "has no 'send'", ""),
 }
 
@@ -168,7 +178,7 @@ def test_what_is_no_task_is_refused_with_what_to_do(
 ) -> None:
     files = {
         "mail.py": "",
-        "private.py": "from .stars import send as _send\n__all__ = ['other']\nfrom .stars import send\n",
+        "private.py": "__all__ = ['other']\nfrom .stars import *\n",
         "stars.py": TASK,
         "tasks.py": f"import functools\nfrom runtime_lib import task\n{source}\n",
     }

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 
 import aws_cdk as cdk
 import pytest
@@ -146,6 +147,14 @@ def test_excluded_module_has_no_tasks(write_package: WritePackage) -> None:
         source.task("shop.dev.tools:send")
 
 
+def test_modules_are_what_can_be_imported(write_package: WritePackage) -> None:
+    write_package(
+        {"__init__.py": TASKS, "sub/__init__.py": TASKS, "not-a-module.py": TASKS, "1/x.py": TASKS, "a.txt": TASKS}
+    )
+    tasks = TaskCode.from_package("shop").source.tasks()
+    assert [task.name for task in tasks] == ["shop.send", "shop.sub.send", "shop.tasks.send"]
+
+
 @pytest.mark.parametrize("pattern", ["/tests", "../other", "a/../b", "./tests", "", "a//b", "data\\x.csv"])
 def test_pattern_that_is_not_relative_is_refused(write_package: WritePackage, pattern: str) -> None:
     write_package()
@@ -186,7 +195,6 @@ PACKAGES = {
     "shop.tasks": "the name of a top-level package",
     "shop/tasks": "the name of a top-level package",
     "": "the name of a top-level package",
-    "__main__": "cannot be imported from here|one directory",
     "textwrap": "a package in one directory",
     "runtime_lib": "give your own package",
     "constructs_lib": "give your own package",
@@ -201,6 +209,12 @@ def test_what_is_no_package_of_the_user_is_refused(write_package: WritePackage, 
     with pytest.raises(ValueError, match=message) as caught:
         TaskCode.from_package(package)
     assert f"package={package!r}" in str(caught.value)
+
+
+def test_module_without_a_spec_is_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "specless", ModuleType("specless"))
+    with pytest.raises(ValueError, match="package='specless' cannot be imported from here"):
+        TaskCode.from_package("specless")
 
 
 def test_links_are_followed(write_package: WritePackage, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """constructs_lib.TaskCode with requirements: installed for Lambda's platform, from wheels made here."""
 
+import json
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,9 +10,9 @@ import pytest
 from aws_cdk import aws_lambda
 from aws_cdk.aws_lambda import Architecture, Runtime
 
-from constructs_lib import TaskCode, _wheels
+from constructs_lib import TaskCode, _wheels, task_code
 
-WriteWheels = Callable[..., Path]
+Installs = Callable[[Mapping[str, str]], None]
 
 
 def write_wheel(directory: Path, tag: str, files: Mapping[str, str], name: str = "rates") -> None:
@@ -46,41 +47,83 @@ def requirements(tmp_path: Path) -> Path:
     return file
 
 
-def bundle(code: TaskCode, runtime: Runtime = Runtime.PYTHON_3_13, architecture: Architecture | None = None) -> Path:
-    app = cdk.App()
-    stack = cdk.Stack(app, "Shop")
+@pytest.fixture
+def installs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, str]], None]:
+    """Lets a requirements file that is not empty install these files, without pip."""
+
+    def install(files: Mapping[str, str]) -> None:
+        def install_wheels(requirements: Path, target: Path, **_: str) -> None:
+            for name, content in files.items() if requirements.read_text() else ():
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                (target / name).write_text(content)
+
+        monkeypatch.setattr(task_code, "install_wheels", install_wheels)
+
+    return install
+
+
+def add_function(
+    stack: cdk.Stack,
+    name: str,
+    code: TaskCode,
+    runtime: Runtime = Runtime.PYTHON_3_13,
+    architecture: Architecture | None = None,
+) -> None:
     architecture = architecture or Architecture.ARM_64
     aws_lambda.Function(
         stack,
-        "F",
+        name,
         runtime=runtime,
         architecture=architecture,
         handler="a.b",
         code=code.for_stack(stack, runtime=runtime, architecture=architecture),
     )
-    [asset] = (path for path in Path(app.synth().directory).glob("asset.*") if path.is_dir())
+
+
+def assets(stack: cdk.Stack) -> list[Path]:
+    """The asset of each function of a stack, in their order."""
+    directory = Path(cdk.Stage.of(stack).synth().directory)
+    resources = json.loads((directory / stack.template_file).read_text())["Resources"].values()
+    keys = [
+        resource["Properties"]["Code"]["S3Key"] for resource in resources if resource["Type"] == "AWS::Lambda::Function"
+    ]
+    return [directory / f"asset.{key.removesuffix('.zip')}" for key in keys]
+
+
+def bundle(code: TaskCode) -> Path:
+    stack = cdk.Stack(cdk.App(), "Shop")
+    add_function(stack, "F", code)
+    [asset] = assets(stack)
     return asset
 
 
 def test_wheels_are_chosen_by_the_functions_python_and_architecture(
     package: Path, requirements: Path, tmp_path: Path
 ) -> None:
-    for tag in (
+    tags = (
         "cp313-cp313-manylinux_2_28_aarch64",
         "cp313-cp313-manylinux2014_x86_64",
         "cp311-cp311-manylinux_2_17_x86_64",
-    ):
-        write_wheel(tmp_path, tag, {"rates/__init__.py": f"TAG = {tag!r}\n"})
-    code = TaskCode.from_package("shop", requirements=requirements)
-    arm, intel, older = (
-        bundle(code, Runtime.PYTHON_3_13, Architecture.ARM_64),
-        bundle(code, Runtime.PYTHON_3_13, Architecture.X86_64),
-        bundle(code, Runtime.PYTHON_3_11, Architecture.X86_64),
     )
-    assert "cp313-cp313-manylinux_2_28_aarch64" in (arm / "rates" / "__init__.py").read_text()
-    assert "cp313-cp313-manylinux2014_x86_64" in (intel / "rates" / "__init__.py").read_text()
-    assert "cp311-cp311-manylinux_2_17_x86_64" in (older / "rates" / "__init__.py").read_text()
-    assert len({arm.name, intel.name, older.name}) == 3
+    for tag in tags:
+        write_wheel(tmp_path, tag, {"rates/__init__.py": tag})
+    code = TaskCode.from_package("shop", requirements=requirements)
+    stack = cdk.Stack(cdk.App(), "Shop")
+    add_function(stack, "Arm", code, Runtime.PYTHON_3_13, Architecture.ARM_64)
+    add_function(stack, "Intel", code, Runtime.PYTHON_3_13, Architecture.X86_64)
+    add_function(stack, "Older", code, Runtime.PYTHON_3_11, Architecture.X86_64)
+    assert tuple((asset / "rates" / "__init__.py").read_text() for asset in assets(stack)) == tags
+
+
+def test_codes_of_other_requirements_have_other_assets(
+    package: Path, requirements: Path, tmp_path: Path, installs: Installs
+) -> None:
+    installs({"rates/__init__.py": ""})
+    (tmp_path / "none.txt").write_text("")
+    stack = cdk.Stack(cdk.App(), "Shop")
+    add_function(stack, "With", TaskCode.from_package("shop", requirements=requirements))
+    add_function(stack, "Without", TaskCode.from_package("shop", requirements=tmp_path / "none.txt"))
+    assert [(asset / "rates").is_dir() for asset in assets(stack)] == [True, False]
 
 
 def test_glibc_of_the_runtime_decides_which_wheels_run() -> None:
@@ -96,6 +139,7 @@ def test_installed_files_are_the_same_on_every_machine_and_installed_once(
     package: Path, requirements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_wheel(tmp_path, "py3-none-any", {"rates/__init__.py": "", "rates/table.csv": "EUR,1\n"})
+    requirements.write_text(f"--no-index\n{tmp_path}/rates-1.0-py3-none-any.whl\n")
     runs = []
     run = _wheels.subprocess.run
     monkeypatch.setattr(
@@ -138,13 +182,15 @@ def test_requirements_that_have_no_wheel_are_refused_with_what_pip_says(package:
 
 
 def test_this_distribution_in_the_requirements_brings_nothing(
-    package: Path, requirements: Path, tmp_path: Path
+    package: Path, requirements: Path, installs: Installs
 ) -> None:
     ours = {f"{name}/__init__.py": "raise RuntimeError\n" for name in ("constructs_lib", "tasks_cli", "runtime_lib")}
-    write_wheel(tmp_path, "py3-none-any", {"rates/__init__.py": "", **ours})
+    ours["runtime_lib/of_another_version.py"] = ""
+    installs({"rates/__init__.py": "", **ours})
     asset = bundle(TaskCode.from_package("shop", requirements=requirements))
-    assert {path.name for path in asset.iterdir()} == {"shop", "rates", "rates-1.0.dist-info", "runtime_lib"}
+    assert {path.name for path in asset.iterdir()} == {"shop", "rates", "runtime_lib"}
     assert (asset / "runtime_lib" / "contract.py").is_file()
+    assert not (asset / "runtime_lib" / "of_another_version.py").exists()
     assert "raise RuntimeError" not in (asset / "runtime_lib" / "__init__.py").read_text()
 
 
@@ -152,9 +198,9 @@ def test_this_distribution_in_the_requirements_brings_nothing(
     ("installed", "why"), [("aws_cdk", "synthesized with, not run"), ("shop", "as your own package is called")]
 )
 def test_requirements_that_bring_the_cdk_or_a_second_package_are_refused(
-    package: Path, requirements: Path, tmp_path: Path, installed: str, why: str
+    package: Path, requirements: Path, installs: Installs, installed: str, why: str
 ) -> None:
-    write_wheel(tmp_path, "py3-none-any", {f"{installed}/__init__.py": ""})
+    installs({f"{installed}/__init__.py": ""})
     with pytest.raises(RuntimeError, match=f"installs {installed}, .*{why}: leave out the requirement"):
         bundle(TaskCode.from_package("shop", requirements=requirements))
 

@@ -119,6 +119,19 @@ def test_value_that_looks_like_a_hash_but_is_none_stays() -> None:
     assert template["Resources"][f"Queue{digest[:32]}"]["Properties"]["QueueName"] == digest
 
 
+def test_image_of_a_function_has_no_hash(tmp_path: Path) -> None:
+    templates = []
+    for content in ("FROM scratch", "FROM other"):
+        (tmp_path / "Dockerfile").write_text(content)
+        stack = cdk.Stack(cdk.App(), "Shop")
+        image = aws_lambda.DockerImageCode.from_image_asset(str(tmp_path))
+        aws_lambda.DockerImageFunction(stack, "Image", code=image)
+        templates.append(template_of(stack))
+    assert templates[0] == templates[1]
+    [function] = functions(templates[0])
+    assert function["Properties"]["Code"]["ImageUri"]["Fn::Sub"].endswith(":<asset hash>")
+
+
 def test_template_is_plain_json(package: Path) -> None:
     template = template_of(shop(cdk.App()))
     assert type(template) is dict
