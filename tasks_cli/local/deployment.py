@@ -90,10 +90,16 @@ def _upload(cloud: Cloud, asset: Asset, template: Template | None, keys: dict[st
     if template is not None:
         s3.put_object(Bucket=asset.bucket, Key=asset.key, Body=json.dumps(template))
         return
-    if asset.key in keys:
-        body = asset.content({function_runtime.BOOTSTRAP_NAME: function_runtime.BOOTSTRAP})
-        s3.put_object(Bucket=asset.bucket, Key=keys[asset.key], Body=body)
-    s3.put_object(Bucket=asset.bucket, Key=asset.key, Body=asset.content())
+    bootstrap = {function_runtime.BOOTSTRAP_NAME: function_runtime.BOOTSTRAP}
+    for key, extra in ((asset.key, {}), (keys.get(asset.key), bootstrap)):
+        # A key stands for its content.
+        if key and not _is_uploaded(cloud, asset.bucket, key):
+            s3.put_object(Bucket=asset.bucket, Key=key, Body=asset.content(extra))
+
+
+def _is_uploaded(cloud: Cloud, bucket: str, key: str) -> bool:
+    found = cloud.client("s3").list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+    return found["KeyCount"] > 0
 
 
 def _apply(cloud: Cloud, stack: Stack, template: Template) -> None:
