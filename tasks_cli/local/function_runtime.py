@@ -83,7 +83,7 @@ def use_runtime_client(template: Template) -> dict[str, str]:
 
 def _can_change(properties: dict[str, Any]) -> bool:
     is_python = str(properties.get("Runtime", "")).startswith("python")
-    return is_python and isinstance(properties["Code"].get("S3Key"), str) and not properties.get("Layers")
+    return is_python and isinstance(properties.get("Code", {}).get("S3Key"), str) and not properties.get("Layers")
 
 
 def _key_with_bootstrap(key: str) -> str:
@@ -96,9 +96,14 @@ def _package_paths() -> set[Path]:
     pending, distributions = list[str](_PACKAGES), dict[str, metadata.Distribution]()
     while pending:
         name = pending.pop()
-        if name not in distributions:
+        if name in distributions:
+            continue
+        try:
             distributions[name] = metadata.distribution(name)
-            pending.extend(_requirements(distributions[name]))
+        except metadata.PackageNotFoundError:
+            # Required on other systems or Python versions.
+            continue
+        pending.extend(_requirements(distributions[name]))
     return {path for distribution in distributions.values() for path in _top_level_paths(distribution)}
 
 
