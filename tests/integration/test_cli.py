@@ -142,15 +142,44 @@ def test_a_task_goes_through_its_namespaces_queue_of_the_priority(tasks: Tasks) 
 def test_what_is_given_up_is_listed_and_shown_with_its_reason(tasks: Tasks) -> None:
     dispatched = tasks("dispatch", "shop.tasks:invoice", "7")
     assert dispatched["route"].startswith("sqs:Shop-Invoice-")
-    (letter,) = wait_for(lambda: tasks("dead-letters", "list"))
+    (letter,) = wait_for(lambda: [one for one in tasks("dead-letters", "list") if one["id"] == dispatched["id"]])
     assert letter["task"] == "shop.tasks.invoice"
-    assert letter["id"] == dispatched["id"]
     assert letter["failure"]["reason"] == "order 7 größer als erlaubt"
     assert tasks("dead-letters", "show", letter["message"][:8]) == letter
     assert "order 7 größer als erlaubt" in tasks("dead-letters", "list", as_json=False)
 
 
-def test_a_worker_runs_the_tasks_of_a_queue_until_it_is_ended(tasks: Tasks, project: Path) -> None:
+@pytest.mark.usefixtures("tasks")
+def test_with_aws_the_users_own_settings_lead_to_the_cloud_and_the_stack_is_named(project: Path) -> None:
+    running = detached.find(project)
+    assert running is not None
+    # The local cloud in AWS's place, as the user's own settings would have it.
+    settings = {
+        "AWS_ENDPOINT_URL": running.url,
+        "AWS_CA_BUNDLE": str(running.ca_bundle),
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+    def on_aws(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "tasks_cli", *arguments, "--aws", "--stack", "Shop", "--json"],
+            cwd=project,
+            env=os.environ | settings | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    dispatched = on_aws("dispatch", "shop.tasks.invoice", "9")
+    assert dispatched.stderr == "Using AWS account 000000000000 in us-east-1.\n"
+    wait_for(lambda: "order 9 größer als erlaubt" in on_aws("dead-letters", "list").stdout)
+    assert on_aws("dispatch", "shop.mail.send", "x", "--namespace", "nope").returncode == 1
+
+
+@pytest.mark.usefixtures("tasks")
+def test_a_worker_runs_the_tasks_of_a_queue_until_it_is_ended(project: Path) -> None:
     running = detached.find(project)
     assert running is not None
     sqs = running.cloud().client("sqs")
