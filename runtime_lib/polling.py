@@ -202,7 +202,7 @@ class Poller:
         try:
             outcome = await self._run(record)
             await self._aws_threads.call(self._settle, record, outcome)
-        except CancelledError:  # past the grace period, or raised by the task itself
+        except CancelledError:  # past the grace period, or because the event loop ends
             self._heartbeat.forget(record)
             logger.error("message %s was cancelled and comes back when its visibility timeout ends", record.id)
         except Exception:  # noqa: BLE001  (its neighbours go on)
