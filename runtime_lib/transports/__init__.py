@@ -1,9 +1,9 @@
 """How a dispatched task leaves this process: the transport in force, batches, and the transports themselves."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from runtime_lib.task import Call
@@ -36,6 +36,9 @@ _LAZY = {
 }
 
 
+_T = TypeVar("_T")
+
+
 class Transport(Protocol):
     """Sends tasks somewhere."""
 
@@ -45,24 +48,26 @@ class Transport(Protocol):
 
 _process_transport: Transport | None = None
 _override: ContextVar[Transport | None] = ContextVar("runtime_lib.transport", default=None)
-_batch: "ContextVar[list[tuple[Transport, Call]] | None]" = ContextVar("runtime_lib.batch", default=None)
 
 
 def set_transport(transport: Transport | None) -> None:
     """Make ``transport`` the default of this process, for every thread and asyncio task; None: routes again."""
     global _process_transport  # noqa: PLW0603  (a process has one default)
-    _process_transport = transport
+    _process_transport = _checked(transport)
 
 
 def get_transport() -> Transport:
     """The transport in force here: the innermost `using_transport`, else `set_transport`'s, else the routes."""
-    return _override.get() or _process_transport or _routes()
+    for transport in (_override.get(), _process_transport):
+        if transport is not None:
+            return transport
+    return _routes()
 
 
 @contextmanager
 def using_transport(transport: Transport | None = None) -> Iterator[Transport]:
     """Use ``transport`` inside the block, in this thread or asyncio task only; None: the one in force."""
-    chosen = transport or get_transport()
+    chosen = _checked(transport) or get_transport()
     token = _override.set(chosen)
     try:
         yield chosen
@@ -70,21 +75,64 @@ def using_transport(transport: Transport | None = None) -> Iterator[Transport]:
         _override.reset(token)
 
 
+def _checked(transport: _T) -> _T:
+    if transport is not None and (isinstance(transport, type) or not callable(getattr(transport, "send", None))):
+        raise TypeError(f"a transport is an object with send(calls), as EagerTransport() is, given {transport!r}")
+    return transport
+
+
+class _Batch:
+    """What waits for the end of a `dispatch_batch` block; ``outer`` is the one around it."""
+
+    def __init__(self, outer: "_Batch | None") -> None:
+        from threading import Lock
+
+        self._outer = outer
+        self._waiting: list[tuple[Transport, Call]] = []
+        self._ended = False
+        self._lock = Lock()
+
+    def add(self, sendings: "Sequence[tuple[Transport, Call]]") -> bool:
+        """Let these wait for the end of the innermost block that has not ended; False if all have.
+
+        An asyncio task that was started in a block may dispatch after its end: nothing would send that any more.
+        """
+        with self._lock:
+            if not self._ended:
+                self._waiting.extend(sendings)
+                return True
+        return self._outer is not None and self._outer.add(sendings)
+
+    def end(self) -> "list[tuple[Transport, Call]]":
+        """What has waited; from now on nothing does."""
+        with self._lock:
+            self._ended = True
+        return self._waiting
+
+
+_batch: ContextVar[_Batch | None] = ContextVar("runtime_lib.batch", default=None)
+
+
 @contextmanager
 def dispatch_batch() -> Iterator[None]:
     """Send the tasks dispatched inside the block together at its end; if it raises, send none of them.
 
-    Their handles name messages that are with AWS once the block has ended.
+    Their handles name messages that are with AWS once the block has ended; that of a block inside another one, once
+    the outer one has.
 
     Raises:
         DispatchError: at the end of the block, some messages are not with AWS; ``failed`` says which and why.
     """
-    waiting: list[tuple[Transport, Call]] = []
-    token = _batch.set(waiting)
+    outer = _batch.get()
+    batch = _Batch(outer)
+    token = _batch.set(batch)
     try:
         yield
     finally:
         _batch.reset(token)
+        waiting = batch.end()
+    if outer is not None and outer.add(waiting):
+        return
     by_transport: dict[int, tuple[Transport, list[Call]]] = {}
     for transport, call in waiting:
         by_transport.setdefault(id(transport), (transport, []))[1].append(call)
@@ -93,33 +141,43 @@ def dispatch_batch() -> Iterator[None]:
 
 def send(calls: "Sequence[Call]") -> None:
     """Give calls to the transport in force, or to the `dispatch_batch` block they are in."""
-    transport, waiting = get_transport(), _batch.get()
-    if waiting is None:
+    transport, batch = get_transport(), _batch.get()
+    if batch is None or not batch.add([(transport, call) for call in calls]):
         transport.send(calls)
-    else:
-        waiting.extend((transport, call) for call in calls)
 
 
-def send_all(groups: "Sequence[tuple[Any, Sequence[Call]]]") -> None:
+def send_all(groups: "Sequence[tuple[Callable[[Sequence[Call]], None], Sequence[Call]]]") -> None:
     """Send each group through its function; a failing one does not keep the others from being sent.
 
     Raises:
         DispatchError: with the failures of all groups.
+        Exception: what else a function raised, an eager task's exception for one; several, as an ExceptionGroup.
     """
-    from runtime_lib.errors import DispatchError
+    if len(groups) == 1:
+        send_group, calls = groups[0]
+        send_group(calls)
+        return
+    from runtime_lib.errors import DispatchError, FailedMessage
 
-    errors: list[DispatchError] = []
+    failed: list[FailedMessage] = []
+    refused: list[DispatchError] = []
+    raised: list[Exception] = []
     for send_group, calls in groups:
         try:
             send_group(calls)
         except DispatchError as error:
-            if len(groups) == 1:
-                raise
-            errors.append(error)
-    if errors:
-        raise DispatchError(
-            "; ".join(str(error) for error in errors), failed=[one for error in errors for one in error.failed]
-        )
+            refused.append(error)
+            failed += error.failed or [
+                FailedMessage(one.envelope.id, type(error).__name__, str(error)) for one in calls
+            ]
+        except Exception as error:  # noqa: BLE001  (an eager task's)
+            raised.append(error)
+    if refused:
+        raised.append(DispatchError("; ".join(map(str, refused)), failed=failed))
+    if len(raised) > 1:
+        raise ExceptionGroup("several transports failed", raised)
+    if raised:
+        raise raised[0]
 
 
 def _routes() -> Transport:

@@ -1,6 +1,7 @@
 """Tasks as messages in SQS queues."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runtime_lib.contract import Priority
@@ -34,19 +35,20 @@ class SqsTransport:
         Raises:
             DispatchError: some are not in their queue; ``failed`` says which and why.
         """
-        by_queue: dict[str, list[Entry]] = {}
+        by_queue: dict[str, list[Call]] = {}
         for call in calls:
-            envelope = call.envelope
-            entry = Entry(envelope.id, call.body, call.delay, envelope.metadata.get("group"))
-            by_queue.setdefault(self._queue(envelope.priority), []).append(entry)
-        send_all([(self._sender(queue), entries) for queue, entries in by_queue.items()])
+            by_queue.setdefault(self._queue(call.envelope.priority), []).append(call)
+        send_all([(partial(self._send, queue), group) for queue, group in by_queue.items()])
 
-    def _sender(self, queue: str) -> Any:
-        return lambda entries: send_entries(queue_url(queue, self._client), entries, self._client)
+    def _send(self, queue: str, calls: "Sequence[Call]") -> None:
+        entries = [
+            Entry(call.envelope.id, call.body, call.delay, call.envelope.metadata.get("group")) for call in calls
+        ]
+        send_entries(queue_url(queue, self._client), entries, self._client)
 
     def _queue(self, priority: Priority) -> str:
         queue = self._queues.get(priority) or self._queues.get(Priority.DEFAULT)
-        if queue is None:
+        if not queue:
             known = ", ".join(one.value for one in self._queues)
             raise DispatchError(
                 f"this SqsTransport has queues for {known or 'no priority'}: "
