@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from runtime_lib.clients import client
 from runtime_lib.contract import (
     ENV_QUEUE_URL_PREFIX,
+    LAMBDA_MAX_TIMEOUT_SECONDS,
     SQS_MAX_BATCH_ENTRIES,
     SQS_MAX_BYTES,
     SQS_MAX_VISIBILITY_SECONDS,
@@ -19,7 +20,8 @@ __all__ = ["Entry", "change_visibility", "delete", "queue_name", "queue_url", "s
 
 _SEND_ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.1
-_urls: dict[str, str] = {}
+_urls: dict[tuple[Any, str], str] = {}
+"""By client, each of which has its own account and region."""
 
 
 class Entry(NamedTuple):
@@ -51,7 +53,7 @@ class Entry(NamedTuple):
         return request
 
 
-def queue_url(queue: str, sqs: Any | None = None) -> str:
+def queue_url(queue: str, sqs: Any = None) -> str:
     """The URL of a queue given by URL or by name: a name is of this account and region.
 
     Raises:
@@ -62,12 +64,13 @@ def queue_url(queue: str, sqs: Any | None = None) -> str:
     prefix = os.environ.get(ENV_QUEUE_URL_PREFIX)
     if prefix:
         return prefix + queue
-    if queue not in _urls:
+    sqs = sqs or client("sqs")
+    if (sqs, queue) not in _urls:
         try:
-            _urls[queue] = (sqs or client("sqs")).get_queue_url(QueueName=queue)["QueueUrl"]
+            _urls[sqs, queue] = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
         except Exception as error:
             raise DispatchError(f"the queue {queue!r} cannot be found: {error}") from error
-    return _urls[queue]
+    return _urls[sqs, queue]
 
 
 def queue_name(url: str) -> str:
@@ -82,7 +85,7 @@ def url_of_arn(arn: str) -> str:
     return f"https://sqs.{region}.{suffix}/{account}/{name}"
 
 
-def send_entries(url: str, entries: Sequence[Entry], sqs: Any | None = None) -> None:
+def send_entries(url: str, entries: Sequence[Entry], sqs: Any = None) -> None:
     """Send entries, at most 10 and 1 MiB a request; what fails on AWS's side is sent again, up to three times.
 
     Raises:
@@ -146,7 +149,7 @@ def _pause(attempt: int) -> float:
     return SystemRandom().uniform(0, _FIRST_PAUSE_SECONDS * 2**attempt)
 
 
-def delete(url: str, receipts: Sequence[str], sqs: Any | None = None) -> None:
+def delete(url: str, receipts: Sequence[str], sqs: Any = None) -> None:
     """Delete messages; one that cannot be deleted is logged, and SQS will deliver it again."""
     sqs = sqs or client("sqs")
     for start in range(0, len(receipts), SQS_MAX_BATCH_ENTRIES):
@@ -167,10 +170,13 @@ def delete(url: str, receipts: Sequence[str], sqs: Any | None = None) -> None:
             )
 
 
-def change_visibility(url: str, receipt: str, seconds: float, sqs: Any | None = None) -> None:
-    """Let a received message stay invisible for ``seconds`` from now, at most 12 hours; 0: deliver it again at once."""
+def change_visibility(url: str, receipt: str, seconds: float, sqs: Any = None) -> None:
+    """Let a received message stay invisible for ``seconds`` from now; 0: deliver it again at once.
+
+    At most 11¾ hours: SQS counts its 12 from the receive and refuses more, and a function may have run for 15 minutes.
+    """
     (sqs or client("sqs")).change_message_visibility(
         QueueUrl=url,
         ReceiptHandle=receipt,
-        VisibilityTimeout=min(SQS_MAX_VISIBILITY_SECONDS, round(seconds)),
+        VisibilityTimeout=min(SQS_MAX_VISIBILITY_SECONDS - LAMBDA_MAX_TIMEOUT_SECONDS, round(seconds)),
     )
