@@ -25,6 +25,7 @@ class Delivery(NamedTuple):
     sent_at: float | None = None
     first_received_at: float | None = None
     deadline: float | None = None
+    eager: bool = False
 
 
 class TaskContext:

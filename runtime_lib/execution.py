@@ -2,6 +2,7 @@
 
 import time
 from contextvars import copy_context
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runtime_lib import hooks, registry
@@ -14,6 +15,7 @@ from runtime_lib.errors import (
     NewerMessageError,
     Reject,
     RetryLater,
+    TaskDefinitionError,
     TaskError,
     UnknownTaskError,
     message_of,
@@ -142,7 +144,7 @@ def _run(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outc
     started = time.monotonic()
     try:
         args, kwargs = _prepare(task, context)
-        outcome: Outcome = Succeeded(task.function(*args, **kwargs))
+        outcome: Outcome = Succeeded(_returned(task, task.function(*args, **kwargs)))
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001  (also sys.exit(): a task must not end its neighbours)
@@ -166,7 +168,7 @@ async def _run_async(task: "Task[..., Any]", envelope: Envelope, delivery: Deliv
     started = time.monotonic()
     try:
         args, kwargs = _prepare(task, context)
-        outcome: Outcome = Succeeded(await task.function(*args, **kwargs))
+        outcome: Outcome = Succeeded(_returned(task, await task.function(*args, **kwargs)))
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
@@ -176,6 +178,19 @@ async def _run_async(task: "Task[..., Any]", envelope: Envelope, delivery: Deliv
         outcome = _failed(task, context, error)
     _finish(context, outcome, started)
     return outcome
+
+
+def _returned(task: "Task[..., Any]", result: Any) -> Any:
+    """The result, unless it is the task itself, not yet run: a decorator's ``def`` around an ``async def``."""
+    if not isinstance(result, _NOT_RUN):
+        return result
+    if isinstance(result, CoroutineType):
+        result.close()
+    error = TaskDefinitionError(
+        f"{task.name} returned a {type(result).__name__}, whose code has not run: a decorator below @task has to be "
+        "async if its function is, and to use up a generator"
+    )
+    raise _GivenUp(str(error)) from error
 
 
 class _GivenUp(Exception):  # noqa: N818
@@ -196,7 +211,7 @@ def _prepare(task: "Task[..., Any]", context: TaskContext) -> tuple[list[Any], d
         hook(context)
     try:
         args, kwargs = task.signature.accept(envelope.args, envelope.kwargs)
-    except ArgumentError as error:
+    except (ArgumentError, TaskDefinitionError) as error:
         raise _GivenUp(str(error)) from error
     for parameter, what in task.signature.injected.items():
         if what == "context":
@@ -219,11 +234,12 @@ def _last_run(retry: "Retry", delivery: Delivery) -> float:
 
 
 _GIVEN_UP = "_runtime_lib_given_up"
+_NOT_RUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
 def give_up(error: BaseException) -> None:
-    """Mark an exception as final: the task whose eager dispatch raised it is not retried for it, however deep it is."""
-    setattr(error, _GIVEN_UP, True)
+    """Mark an exception as final: an eager task whose eager dispatch raised it is not retried, however deep it is."""
+    vars(error)[_GIVEN_UP] = True  # (an exception class may refuse to set attributes)
 
 
 def _failed(task: "Task[..., Any]", context: TaskContext, error: BaseException) -> Outcome:
@@ -234,7 +250,7 @@ def _failed(task: "Task[..., Any]", context: TaskContext, error: BaseException) 
         return Discarded(message_of(error))
     if isinstance(error, Reject):
         return DeadLettered(message_of(error) or "rejected by the task", error)
-    if hasattr(error, _GIVEN_UP):
+    if delivery.eager and _GIVEN_UP in vars(error):
         return DeadLettered(f"a task dispatched eagerly failed: {describe(error)}", error)
     at_end = delivery.attempt >= _last_run(task.retry, delivery)
     if isinstance(error, RetryLater):

@@ -30,19 +30,21 @@ class EagerTransport:
         """
         tasks = [(registry.resolve(call.envelope.task), call) for call in calls]
         for task, call in tasks:
-            self._run(task, Envelope.decode(call.body))
+            _run_until_done(task, call.body)
 
-    def _run(self, task: "Task[..., Any]", envelope: Envelope) -> None:
-        for attempt in range(1, DEFAULT_MAX_RECEIVE_COUNT + 1):
-            delivery = Delivery(attempt=attempt, max_receive_count=DEFAULT_MAX_RECEIVE_COUNT)
-            outcome = _run_async(task, envelope, delivery) if task.is_async else run(task, envelope, delivery)
-            if isinstance(outcome, RetryAfter):
-                continue
-            if isinstance(outcome, DeadLettered):
-                error = outcome.error or TaskRejectedError(outcome.reason)
-                give_up(error)
-                raise error
-            return
+
+def _run_until_done(task: "Task[..., Any]", body: str) -> None:
+    outcome: Outcome | None = None
+    attempt = 0
+    while outcome is None or isinstance(outcome, RetryAfter):
+        attempt += 1
+        delivery = Delivery(attempt=attempt, max_receive_count=DEFAULT_MAX_RECEIVE_COUNT, eager=True)
+        envelope = Envelope.decode(body)  # anew: the last attempt may have changed its arguments
+        outcome = _run_async(task, envelope, delivery) if task.is_async else run(task, envelope, delivery)
+    if isinstance(outcome, DeadLettered):
+        error = outcome.error or TaskRejectedError(outcome.reason)
+        give_up(error)
+        raise error
 
 
 def _run_async(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outcome:

@@ -12,7 +12,7 @@ from runtime_lib.errors import DispatchError, FailedMessage
 if TYPE_CHECKING:
     from runtime_lib.task import Call
 
-__all__ = ["LambdaTransport"]
+__all__ = ["LambdaTransport", "invoke"]
 
 _PARALLEL = 8
 _ACCEPTED = 202
@@ -44,12 +44,12 @@ class LambdaTransport:
             _refuse_delays(call)
         lambda_client = self._client or shared_client("lambda")
         if len(calls) == 1:
-            failures = [self._invoke(lambda_client, calls[0])]
+            failures = [self._invoke(calls[0], lambda_client)]
         else:
             from concurrent.futures import ThreadPoolExecutor
 
             with ThreadPoolExecutor(_PARALLEL) as threads:
-                failures = list(threads.map(lambda call: self._invoke(lambda_client, call), calls))
+                failures = list(threads.map(lambda call: self._invoke(call, lambda_client), calls))
         failed = [failure for failure in failures if failure]
         if failed:
             raise DispatchError(
@@ -58,21 +58,29 @@ class LambdaTransport:
                 failed=failed,
             )
 
-    def _invoke(self, lambda_client: Any, call: "Call") -> FailedMessage | None:
+    def _invoke(self, call: "Call", lambda_client: Any) -> FailedMessage | None:
         try:
-            response = lambda_client.invoke(
-                FunctionName=self.function_name, InvocationType="Event", Payload=call.body.encode()
-            )
+            invoke(str(self.function_name), call.body, lambda_client)
         except Exception as error:  # noqa: BLE001  (botocore's errors share no base class; all mean: not sent)
             return FailedMessage(call.envelope.id, type(error).__name__, str(error))
-        status = response.get("StatusCode")
-        return None if status == _ACCEPTED else FailedMessage(call.envelope.id, str(status), "Lambda did not accept it")
+        return None
 
     def lambda_handler(self, event: Any, context: Any) -> None:
         """The handler of the function that runs the tasks: ``handler = lambda_transport.lambda_handler``."""
         from runtime_lib.handlers.background_task_function import handler
 
         handler(event, context)
+
+
+def invoke(function_name: str, body: str, lambda_client: Any) -> None:
+    """Invoke a function asynchronously.
+
+    Raises:
+        Exception: AWS did not take the event.
+    """
+    response = lambda_client.invoke(FunctionName=function_name, InvocationType="Event", Payload=body.encode())
+    if response["StatusCode"] != _ACCEPTED:
+        raise DispatchError(f"Lambda answered {response['StatusCode']}, not {_ACCEPTED}: it did not take the event")
 
 
 def _refuse_delays(call: "Call") -> None:
@@ -91,5 +99,5 @@ def _refuse_delays(call: "Call") -> None:
             f"{name} has a Retry with first_delay or max_delay: an asynchronous invocation is retried after one and "
             f"two minutes, whatever it says; {instead}"
         )
-    if "RetryLater" in task.function.__code__.co_names:
+    if "RetryLater" in task.definition.__code__.co_names:
         raise DispatchError(f"{name} raises RetryLater, which an asynchronous invocation cannot do; {instead}")
