@@ -84,7 +84,7 @@ class Envelope(NamedTuple):
             raise self._unencodable(error) from None
 
     def _unencodable(self, error: Exception) -> ArgumentError:
-        named = [(f"argument {index}", value) for index, value in enumerate(self.args)]
+        named = [(f"argument {index}", value) for index, value in enumerate(self.args, 1)]
         named += [(f"argument {name!r}", value) for name, value in self.kwargs.items()]
         named += [(f"header {name!r}", value) for name, value in self.headers.items()]
         for name, value in named:
@@ -106,11 +106,6 @@ class Envelope(NamedTuple):
             message = _decode(text if isinstance(text, str) else text.decode())
         except (ValueError, RecursionError) as error:
             raise EnvelopeError(f"the message is not JSON: {error}") from None
-        return cls.from_mapping(message)
-
-    @classmethod
-    def from_mapping(cls, message: Any) -> "Envelope":
-        """The envelope in a decoded message; the errors of `decode`."""
         try:
             metadata = message["metadata"]
             envelope = cls(
@@ -161,8 +156,17 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if abs(number) == float("inf"):
+        raise ValueError(f"{digits[:_SHOWN_CHARACTERS]} is too large a number")
+    return number
+
+
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+_decode = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).decode
+_SHOWN_CHARACTERS = 100
+"""Of a wrong value, which a message may make as long as itself."""
 _PRIORITIES = {priority.value: priority for priority in Priority}
 
 _FIELDS: dict[str, type] = {"id": str, "metadata": dict, "headers": dict, "task": str, "args": list, "kwargs": dict}
@@ -202,13 +206,17 @@ def _examine(message: Any) -> Envelope:
     metadata = dict(message["metadata"])
     version = _field(metadata, "version", str, "metadata.")
     if version != ENVELOPE_VERSION:
-        raise NewerMessageError(f"metadata.version is {version!r}: this release reads {ENVELOPE_VERSION!r}")
+        raise NewerMessageError(
+            f"metadata.version is {version[:_SHOWN_CHARACTERS]!r}: this release reads {ENVELOPE_VERSION!r}"
+        )
     if isinstance(metadata.get("timestamp"), str):
         metadata["timestamp"] = _milliseconds(metadata["timestamp"])
     _field(metadata, "timestamp", int, "metadata.")
     priority = _field(metadata, "priority", str, "metadata.")
     if priority not in _PRIORITIES:
-        raise EnvelopeError(f"metadata.priority is {priority!r}: expected one of {', '.join(_PRIORITIES)}")
+        raise EnvelopeError(
+            f"metadata.priority is {priority[:_SHOWN_CHARACTERS]!r}: expected one of {', '.join(_PRIORITIES)}"
+        )
     for name, expected in _OURS_WITH_TYPES.items():
         if name in metadata:
             _field(metadata, name, expected, "metadata.")
@@ -223,7 +231,7 @@ def _milliseconds(timestamp: str) -> int:
         moment = datetime.fromisoformat(timestamp)
     except ValueError:
         raise EnvelopeError(
-            f"metadata.timestamp is {timestamp!r}: expected epoch milliseconds or an ISO 8601 time"
+            f"metadata.timestamp is {timestamp[:_SHOWN_CHARACTERS]!r}: expected epoch milliseconds or an ISO 8601 time"
         ) from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return int(moment.timestamp() * 1000)
