@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from runtime_lib import RecordingTransport, Retry, TaskContext, current_context, task, using_transport
+from runtime_lib.context import Delivery
+from runtime_lib.execution import Message, admit, run_async
 from runtime_lib.handlers.managed_async_task import handler
 from tests.deliveries import TaskQueue, body_of
 
@@ -153,6 +155,18 @@ def test_chain_group_and_context_variables_of_one_message_never_reach_another(
     assert (sent["b"]["hops"], sent["b"]["source"]) == (1, f"{__name__}.{then}")
     assert sent["b"]["chain"] == sent["b"]["parent"]
     assert "group" not in sent["b"]
+
+
+def test_nothing_reaches_whoever_awaits_the_task_itself() -> None:
+    async def await_two() -> None:
+        for body in (message("adispatches", "a"), message("adispatches", "b")):
+            admitted = admit(body, Delivery())
+            assert isinstance(admitted, Message)
+            await run_async(*admitted, Delivery())
+
+    with using_transport(RecordingTransport()):
+        asyncio.run(await_two())
+    assert ran == [("none", True), ("none", True)]
 
 
 # --- async tasks -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What becomes of the messages of an SQS event."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -261,7 +262,7 @@ def test_it_waits_no_longer_than_an_hour(body: str, queue: TaskQueue) -> None:
     back, failure = outcome_of(queue, body, SentTimestamp=1000 * round(time.time() - 3_601))
     assert not back
     assert failure
-    assert "(waited 3601 s for a worker that can run it)" in failure["reason"]
+    assert re.search(r"\(waited 36\d\d s for a worker that can run it\)", failure["reason"])
 
 
 @pytest.mark.parametrize("body", UNKNOWN.values(), ids=UNKNOWN)
