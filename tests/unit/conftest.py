@@ -1,4 +1,4 @@
-"""Shared by the tests of constructs_lib's source reading, and by those of the handlers."""
+"""Shared by the tests of constructs_lib's source reading, and by those of the handlers and the polling worker."""
 
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +10,7 @@ import pytest
 from constructs_lib._source import SourceTree, TaskReferenceError
 from runtime_lib import clients, contract, queues
 from tests.deliveries import TaskQueue
+from tests.polled import Answers, Requests
 
 
 @pytest.fixture
@@ -62,3 +63,47 @@ def queue(sqs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskQueue]:
     monkeypatch.setenv(contract.ENV_DEAD_LETTER_QUEUE, queue.dead_letter_queue)
     yield queue
     queue.delete()
+
+
+@pytest.fixture
+def mail(sqs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskQueue]:
+    """A queue there, whose redrive policy names its dead letter queue after four deliveries."""
+    monkeypatch.setattr(clients, "_clients", {"sqs": sqs})
+    monkeypatch.setattr(queues, "_urls", {})
+    queue = TaskQueue(sqs, "mail", max_receive_count=4)
+    yield queue
+    queue.delete()
+
+
+@pytest.fixture
+def requests(sqs: Any) -> Iterator[Requests]:
+    """What is asked of SQS, in order."""
+    found: Requests = []
+
+    def note(params: dict[str, Any], model: Any, **_: Any) -> None:
+        found.append((model.name, dict(params)))
+
+    sqs.meta.events.register("provide-client-params.sqs", note)
+    yield found
+    sqs.meta.events.unregister("provide-client-params.sqs", note)
+
+
+@pytest.fixture
+def answers(sqs: Any) -> Iterator[Answers]:
+    """``answers("ReceiveMessage", error, None)`` lets the next request raise the error and the one after it pass."""
+    prepared = []
+
+    def prepare(operation: str, *errors: Exception | None) -> None:
+        waiting = list(errors)
+
+        def answer(**_: Any) -> None:
+            if waiting and (error := waiting.pop(0)):
+                raise error
+
+        event = f"before-call.sqs.{operation}"
+        sqs.meta.events.register(event, answer)
+        prepared.append((event, answer))
+
+    yield prepare
+    for event, answer in prepared:
+        sqs.meta.events.unregister(event, answer)
