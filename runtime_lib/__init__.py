@@ -11,7 +11,6 @@ from runtime_lib.transports import dispatch_batch, get_transport, set_transport,
 
 if TYPE_CHECKING:
     from runtime_lib.context import TaskContext, current_context
-    from runtime_lib.dead_letters import requeue_dead_letters
     from runtime_lib.errors import (
         ArgumentError,
         Discard,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     )
     from runtime_lib.handlers.consumer import process_messages_for_lambda_consumer
     from runtime_lib.hooks import after_task, before_task, default_headers
+    from runtime_lib.redrive import requeue_dead_letters
     from runtime_lib.retry import Retry
     from runtime_lib.task import Task, TaskHandle
     from runtime_lib.transports.eager import EagerTransport
@@ -75,7 +75,6 @@ __all__ = [
 
 _LAZY = {
     "context": ("TaskContext", "current_context"),
-    "dead_letters": ("requeue_dead_letters",),
     "errors": (
         "ArgumentError",
         "Discard",
@@ -91,6 +90,7 @@ _LAZY = {
     ),
     "handlers.consumer": ("process_messages_for_lambda_consumer",),
     "hooks": ("after_task", "before_task", "default_headers"),
+    "redrive": ("requeue_dead_letters",),
     "retry": ("Retry",),
     "task": ("Task", "TaskHandle"),
     "transports": ("EagerTransport", "LambdaTransport", "RecordingTransport", "SqsTransport"),

@@ -1,0 +1,75 @@
+"""Sending dead letters back to where they came from."""
+
+from collections.abc import Callable
+from typing import Any
+
+from runtime_lib.clients import client as shared_client
+from runtime_lib.contract import Route
+from runtime_lib.dead_letters import DeadLetter, receive_dead_letters
+from runtime_lib.errors import DispatchError
+from runtime_lib.queues import Entry, delete, queue_name, queue_url, send_entries
+
+__all__ = ["requeue_dead_letters"]
+
+
+def requeue_dead_letters(
+    dead_letter_queue: str,
+    *,
+    to: str | None = None,
+    select: Callable[[DeadLetter], bool] | None = None,
+    limit: int | None = None,
+    client: Any | None = None,
+) -> int:
+    """Send dead letters to be run again, each to the queue or function it came from, and say how many were.
+
+    A letter is deleted once it has been sent; if sending fails it stays where it is. Those not selected stay too. What
+    was looked at and stays is hidden for 30 seconds.
+
+    Args:
+        dead_letter_queue: its name or URL.
+        to: a queue (name or URL) to send all of them to; needed for letters that do not tell where they came from.
+        select: which letters; all by default.
+        limit: how many at most; all by default.
+        client: a boto3 SQS client; by default one made from the environment.
+
+    Raises:
+        DispatchError: a letter could not be sent, or does not tell where it came from; earlier ones have been.
+        ValueError: ``limit`` is below 1.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is 1 or more, or None for all, given {limit}")
+    sqs = client or shared_client("sqs")
+    dead_letter_url = queue_url(dead_letter_queue, sqs)
+    sent = 0
+    for letter in receive_dead_letters(dead_letter_url, client=sqs):
+        if select and not select(letter):
+            continue
+        _send_again(letter, f"sqs:{to}" if to else letter.failure.source, dead_letter_url, sqs)
+        delete(dead_letter_url, [str(letter.receipt)], sqs)
+        sent += 1
+        if sent == limit:
+            break
+    return sent
+
+
+def _send_again(letter: DeadLetter, source: str | None, dead_letter_url: str, sqs: Any) -> None:
+    if letter.failure.shape == "stream":
+        raise DispatchError(f"dead letter {letter.id} tells of records in a stream, and holds no task to run again")
+    if source is None:
+        raise DispatchError(f"dead letter {letter.id} does not tell where it came from: pass to='<queue>'")
+    try:
+        route = Route.parse(source, variable=f"the source of dead letter {letter.id}")
+    except ValueError as error:
+        raise DispatchError(f"{error}: pass to='<queue>'") from None
+    if route.kind == "lambda":
+        from runtime_lib.transports.lambda_invoke import invoke
+
+        try:
+            invoke(route.target, letter.body, shared_client("lambda"))
+        except Exception as error:
+            raise DispatchError(f"dead letter {letter.id} was not sent to {source}: {error}") from error
+        return
+    url = queue_url(route.target, sqs)
+    if url == dead_letter_url:
+        raise DispatchError(f"{queue_name(url)} is the dead letter queue itself: requeue to another queue")
+    send_entries(url, [Entry(letter.envelope_id or letter.id, letter.body, group=letter.group)], sqs)
