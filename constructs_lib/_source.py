@@ -54,7 +54,8 @@ class SourceTree:
         """Every task that a module registers at its top level, ordered by module and line.
 
         Raises:
-            TaskReferenceError: a file cannot be parsed, or a task's name or namespace cannot be read.
+            TaskReferenceError: a file cannot be parsed, a task's name or namespace cannot be read, or two modules
+                register different tasks of one name.
         """
         return self._tasks
 
@@ -133,7 +134,16 @@ class SourceTree:
 
     @cached_property
     def _tasks(self) -> tuple[TaskDefinition, ...]:
-        return tuple(task for name in sorted(self._modules.files) for task in self._registered_by(name))
+        tasks = [task for name in sorted(self._modules.files) for task in self._registered_by(name)]
+        known: dict[str, TaskDefinition] = {}
+        for task in tasks:
+            other = known.setdefault(task.name, task)
+            if (other.path, other.line) != (task.path, task.line):
+                raise TaskReferenceError(
+                    f"two tasks are called {task.name!r}: {other.path}:{other.line} and {task.path}:{task.line}: "
+                    "rename one, or give it another name="
+                )
+        return tuple(tasks)
 
     def _registered_by(self, name: str) -> list[TaskDefinition]:
         module = self._modules.parse(name)
@@ -245,9 +255,9 @@ class SourceTree:
 
     def _no_module(self, module: str) -> str:
         if module.partition(".")[0] != self._package:
-            return f"module {module!r} is not in the asset, which holds package {self._package!r}"
+            return f"module {module!r} is not in the asset: of your code it has package {self._package!r}"
         file = self._root.joinpath(*module.split(".")[1:])
-        if file.with_suffix(".py").is_file() or file.is_dir():
+        if file.with_suffix(".py").is_file() or any(file.rglob("*.py")):
             return f"module {module!r} is not in the asset: exclude= leaves it out"
         return f"module {module!r} does not exist{_nearest(module, self._modules.files)}"
 

@@ -188,6 +188,24 @@ def test_what_is_no_task_is_refused_with_what_to_do(
     assert remedy in message
 
 
+def test_two_modules_with_a_task_of_one_name_are_refused(write_tree: WriteTree, refusal: Refusal) -> None:
+    named = "from runtime_lib import task\n@task(name='mail')\ndef send(): ...\n"
+    tree = write_tree({"a.py": named, "b.py": "\n" + named})
+    message = refusal(tree.tasks)
+    assert "two tasks are called 'mail'" in message
+    assert "shop/a.py:3" in message
+    assert "shop/b.py:4" in message
+
+
+def test_function_that_two_modules_register_is_one_task(write_tree: WriteTree) -> None:
+    registered = "from runtime_lib import task\nfrom .plain import work\nsend = task(work)\n"
+    tree = write_tree({"plain.py": "def work(): ...\n", "a.py": registered, "b.py": registered})
+    assert {(task.name, task.module) for task in tree.tasks()} == {
+        ("shop.plain.work", "shop.a"),
+        ("shop.plain.work", "shop.b"),
+    }
+
+
 def test_underscored_names_do_not_come_by_star(write_tree: WriteTree, refusal: Refusal) -> None:
     tree = write_tree({"tasks.py": "from .mail import *\n", "mail.py": TASK.replace("send", "_send")})
     assert "has no '_send'" in refusal(lambda: tree.task("shop.tasks:_send"))
@@ -239,13 +257,16 @@ def test_missing_names_are_answered_with_the_nearest(write_tree: WriteTree, refu
 def test_modules_outside_the_asset_are_refused(write_tree: WriteTree, refusal: Refusal, tmp_path: Path) -> None:
     tree = write_tree({"tasks.py": TASK})
     (tmp_path / "shop" / "dev.py").write_text(TASK)
-    (tmp_path / "shop" / "tests").mkdir()
+    (tmp_path / "shop" / "tests" / "unit").mkdir(parents=True)
+    (tmp_path / "shop" / "tests" / "unit" / "test_tasks.py").write_text("")
+    (tmp_path / "shop" / "data").mkdir()
     for call in (
         lambda m: tree.task(f"{m}:send"),
         lambda m: tree.handler(f"{m}:send"),
         lambda m: tree.require_modules([m]),
     ):
-        assert "which holds package 'shop'" in refusal(lambda call=call: call("other.tasks"))
+        assert "of your code it has package 'shop'" in refusal(lambda call=call: call("other.tasks"))
         assert "exclude= leaves it out" in refusal(lambda call=call: call("shop.dev"))
         assert "exclude= leaves it out" in refusal(lambda call=call: call("shop.tests"))
         assert "does not exist" in refusal(lambda call=call: call("shop.nowhere"))
+        assert "does not exist" in refusal(lambda call=call: call("shop.data"))
