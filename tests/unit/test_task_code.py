@@ -35,6 +35,7 @@ def write_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WritePacka
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
         monkeypatch.syspath_prepend(root.parent)
+        monkeypatch.delitem(sys.modules, "shop", raising=False)
         return root
 
     return write

@@ -1,6 +1,7 @@
 """constructs_lib.TaskCode with requirements: installed for Lambda's platform, from wheels made here."""
 
 import json
+import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,6 +37,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root.mkdir()
     (root / "__init__.py").write_text("import rates\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "shop", raising=False)
     return root
 
 
