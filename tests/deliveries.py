@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from runtime_lib.contract import FAILURE_ATTRIBUTE, Priority
@@ -18,11 +19,12 @@ def body_of(task: str, *args: Any, metadata: Mapping[str, Any] | None = None, **
 
 
 class TaskQueue:
-    """The queue ``name`` and its dead letter queue ``name``-dead."""
+    """The queue ``name`` and its dead letter queue, ``name``-DLQ."""
 
     def __init__(self, sqs: Any, name: str, *, max_receive_count: int | None = None) -> None:
         self._sqs = sqs
-        self.dead_letter_queue = f"{name}-dead"
+        self.name = name
+        self.dead_letter_queue = f"{name}-DLQ"
         self.dead_letter_url = self._create(self.dead_letter_queue, {})
         redrive = {"deadLetterTargetArn": self._arn(self.dead_letter_url), "maxReceiveCount": str(max_receive_count)}
         self.url = self._create(name, {"RedrivePolicy": json.dumps(redrive)} if max_receive_count else {})
@@ -75,17 +77,17 @@ class TaskQueue:
             response = handle(event)
             failed = {one["itemIdentifier"] for one in response["batchItemFailures"]} if response else None
             for record in event["Records"]:
-                if failed is not None and record["messageId"] not in failed:
-                    self._sqs.delete_message(QueueUrl=self.url, ReceiptHandle=record["receiptHandle"])
-                else:
-                    self._show(record["receiptHandle"])
+                # The handler deletes some itself; unlike SQS the emulator refuses to delete those again.
+                with suppress(self._sqs.exceptions.ClientError):
+                    self._settle(record, is_done=failed is not None and record["messageId"] not in failed)
         return len(event["Records"])
 
-    def _show(self, receipt: str) -> None:
-        try:
-            self._sqs.change_message_visibility(QueueUrl=self.url, ReceiptHandle=receipt, VisibilityTimeout=0)
-        except self._sqs.exceptions.ClientError:
-            return  # the handler deleted it before it crashed
+    def _settle(self, record: dict[str, Any], *, is_done: bool) -> None:
+        message = {"QueueUrl": self.url, "ReceiptHandle": record["receiptHandle"]}
+        if is_done:
+            self._sqs.delete_message(**message)
+        else:
+            self._sqs.change_message_visibility(**message, VisibilityTimeout=0)
 
     def left(self) -> int:
         """How many messages are in the queue, visible or not."""
