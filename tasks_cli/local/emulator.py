@@ -8,16 +8,20 @@ if the starter was killed. It imports nothing of this project, so that the proje
 import argparse
 import asyncio
 import os
+import queue
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 END_GROUP = 'kill -9 "-$1"; rm -rf -- "$2"'
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays open; MiniStack's own setting."""
+OUTPUT_SECONDS = 2.0
+"""How long the end of an invocation's output is waited for: it is written before the result is sent."""
 
 
 def end_group(directory: Path) -> None:
@@ -47,6 +51,8 @@ def serve(socket_descriptor: int, certificate: Path | None, key: Path | None) ->
     from ministack.app import app  # type: ignore[import-untyped]  # noqa: PLC0415
 
     permit_batches_like_single_requests()
+    if "TASKS_LOCAL_END" in os.environ:
+        keep_the_output_of_invocations_whole(os.environ["TASKS_LOCAL_ANNOUNCEMENT"], os.environ["TASKS_LOCAL_END"])
     config = Config()
     config.bind = [f"fd://{socket_descriptor}"]
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
@@ -75,6 +81,39 @@ def permit_batches_like_single_requests() -> None:
         return action.removesuffix("Batch") if action and action.startswith("sqs:") else action
 
     iam_actions.extract_iam_action = extract_without_batch
+
+
+def keep_the_output_of_invocations_whole(announcement: str, end: str) -> None:
+    """Take all output up to ``end`` for an invocation's, from functions that have made an ``announcement`` of it.
+
+    MiniStack takes what comes until nothing comes for 5 ms. On a busy machine, the last lines of an invocation would
+    be found in the next one's output, or nowhere if none follows.
+    """
+    from ministack.core.lambda_runtime import ProvidedWorker  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    worker_class: Any = ProvidedWorker
+    drain, drain_bounded = worker_class._drain_stderr, worker_class._drain_stderr_bounded  # noqa: SLF001
+
+    def without_marks(lines: list[str]) -> str:
+        return "\n".join(line.removesuffix(end) for line in lines if line not in {announcement, end})
+
+    def drain_now(worker: Any) -> str:
+        return without_marks(drain(worker).split("\n"))
+
+    def drain_to_end(worker: Any, **bounds: float) -> str:
+        lines: list[str] = []
+        if not getattr(worker, "says_end", False):
+            lines = drain_bounded(worker, **bounds).split("\n")
+            worker.says_end = announcement in lines
+        deadline = time.monotonic() + OUTPUT_SECONDS
+        while worker.says_end and not (lines and lines[-1].endswith(end)):
+            try:
+                lines.append(worker._stderr_queue.get(timeout=max(0, deadline - time.monotonic())))  # noqa: SLF001
+            except queue.Empty:
+                break
+        return without_marks(lines)
+
+    worker_class._drain_stderr, worker_class._drain_stderr_bounded = drain_now, drain_to_end  # noqa: SLF001
 
 
 def main() -> None:

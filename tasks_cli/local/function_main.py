@@ -1,13 +1,17 @@
 """Starts Lambda's runtime client in a function's process of the local cloud: `function_runtime` puts it there.
 
 On Lambda the client hands each log record to the platform in a frame. Here it writes to standard output, where a record
-that ends in a traceback has no line end: it would wait for the next invocation's output to complete its line.
+that ends in a traceback has no line end: it would wait for the next invocation's output to complete its line. And a
+line of its own tells where an invocation's output ends; `emulator` looks for it, and takes it out.
 """
 
+import os
 import sys
+from typing import Any
 
 from awslambdaric import __main__ as client  # type: ignore[import-untyped]
 from awslambdaric import bootstrap
+from awslambdaric.lambda_runtime_client import LambdaRuntimeClient  # type: ignore[import-untyped]
 
 
 class LineLogSink(bootstrap.StandardLogSink):  # type: ignore[misc]
@@ -18,6 +22,26 @@ class LineLogSink(bootstrap.StandardLogSink):  # type: ignore[misc]
         super().log(msg if msg.endswith("\n") else msg + "\n", frame_type)
 
 
+class MarkingClient(LambdaRuntimeClient):  # type: ignore[misc]
+    """Ends the output of an invocation before the invocation."""
+
+    def post_invocation_result(self, *arguments: Any, **named: Any) -> None:
+        """Send the result."""
+        _print("TASKS_LOCAL_END")
+        super().post_invocation_result(*arguments, **named)
+
+    def post_invocation_error(self, *arguments: Any, **named: Any) -> None:
+        """Send the error."""
+        _print("TASKS_LOCAL_END")
+        super().post_invocation_error(*arguments, **named)
+
+
+def _print(variable: str) -> None:
+    print(os.environ[variable], flush=True)
+
+
 if __name__ == "__main__":
+    _print("TASKS_LOCAL_ANNOUNCEMENT")
     bootstrap.StandardLogSink = LineLogSink
+    client.LambdaRuntimeClient = MarkingClient
     client.main(sys.argv)

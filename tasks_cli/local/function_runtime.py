@@ -52,6 +52,9 @@ def environment(directory: Path) -> dict[str, str]:
     return {
         "AWS_EXECUTION_ENV": f"AWS_Lambda_python{version.major}.{version.minor}",
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        # Lines by which a function tells the emulator what belongs to an invocation.
+        "TASKS_LOCAL_ANNOUNCEMENT": "\x1etasks-local-function",
+        "TASKS_LOCAL_END": "\x1etasks-local-end",
         "TASKS_LOCAL_PACKAGES": str(packages),
         "TASKS_LOCAL_PYTHON": sys.executable,
         "TZ": ":UTC",
