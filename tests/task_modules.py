@@ -22,7 +22,7 @@ def load(source: str, name: str | None = None) -> Any:
     return module
 
 
-def run_program(source: str, *, timeout: float = 30) -> str:
+def run_program(source: str, *options: str, timeout: float = 30) -> str:
     """What a program prints that a fresh Python runs.
 
     Raises:
@@ -30,7 +30,7 @@ def run_program(source: str, *, timeout: float = 30) -> str:
     """
     program = textwrap.dedent(source)
     done = subprocess.run(
-        [sys.executable, "-W", "error::RuntimeWarning", "-c", program],
+        [sys.executable, *options, "-c", program],
         capture_output=True,
         text=True,
         timeout=timeout,

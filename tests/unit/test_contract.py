@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_a_priority_in_lower_case_is_the_same_member() -> None:
-    assert Priority.high is Priority.HIGH
+    assert Priority.high is Priority.HIGH  # type: ignore[comparison-overlap]
     assert [one.value for one in Priority] == ["default", "high", "low", "bulk"]
     assert (Priority.default, Priority.low, Priority.bulk) == (Priority.DEFAULT, Priority.LOW, Priority.BULK)
 

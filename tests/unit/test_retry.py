@@ -43,7 +43,7 @@ def test_without_jitter_each_delay_is_the_multiple_of_the_last_up_to_the_longest
 def test_full_jitter_stays_between_nothing_and_the_delay(
     attempt: int, first: float, multiplier: float, longest: float
 ) -> None:
-    policy = {"first_delay": first, "multiplier": multiplier, "max_delay": longest}
+    policy: dict[str, Any] = {"first_delay": first, "multiplier": multiplier, "max_delay": longest}
     upper = Retry(None, **policy, jitter="none").delay(ERROR, attempt)
     delay = Retry(None, **policy).delay(ERROR, attempt)
     assert upper is not None
