@@ -8,6 +8,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 
 from constructs_lib._address import DispatchTarget, Loaded
+from constructs_lib._task_definition import TaskDefinition
 from constructs_lib._validation import check_at_synth
 
 __all__ = ["TaskServer"]
@@ -36,26 +37,39 @@ class TaskServer(DispatchTarget):
         """Tasks in the dead letter queue. Default: the maximum over 5 minutes."""
         return self.dead_letter_queue.metric_approximate_number_of_messages_visible(period=period, statistic=statistic)
 
-    def _check_namespaces_at_synth(self, namespaces: Iterable[str], loaded: Loaded) -> None:
-        """Fail the synthesis when a task of ``namespaces`` would reach this function, which does not know it."""
+    def _check_namespaces_at_synth(self, namespaces: Iterable[str], loaded: Loaded, *, delays: bool = True) -> None:
+        """Fail the synthesis when a task of ``namespaces`` would reach this function, which cannot run it.
+
+        It does not know the task, or the task asks for delays that this construct does not have.
+        """
         served = frozenset(namespaces)
 
-        def unknown_tasks() -> list[str]:
+        def refused_tasks() -> list[str]:
             known = loaded.known()
-            unknown = [
-                task
+            refused = {
+                task: problem
                 for task in loaded.source.tasks()
-                if not served.isdisjoint(task.namespaces) and task.module not in known
-            ]
+                if not served.isdisjoint(task.namespaces)
+                and (problem := _unknown(task) if task.module not in known else _delayed(task, delays=delays))
+            }
             # The app's tree, or the stage's, is walked only for tasks that need a server of their own.
-            tree = (cdk.Stage.of(self) or self.node.root).node.find_all() if unknown else ()
+            tree = (cdk.Stage.of(self) or self.node.root).node.find_all() if refused else ()
             served_alone = {target.address.task for target in tree if isinstance(target, DispatchTarget)}
             return [
-                f"modules of {self.node.path} does not load {task.module!r}, whose task {task.name!r} "
-                f"({task.path.name}:{task.line}) is in its namespace {min(served.intersection(task.namespaces))!r}: "
-                f"add {task.module!r} to modules, or serve the task by a ManagedAsyncTask"
-                for task in unknown
+                f"{self.node.path} serves namespace {min(served.intersection(task.namespaces))!r} with its task "
+                f"{task.name!r} ({task.path.name}:{task.line}), {problem}, or serve the task by a ManagedAsyncTask"
+                for task, problem in refused.items()
                 if task.name not in served_alone
             ]
 
-        check_at_synth(self, unknown_tasks)
+        check_at_synth(self, refused_tasks)
+
+
+def _unknown(task: TaskDefinition) -> str:
+    return f"but its modules do not load {task.module!r}: add {task.module!r} to modules"
+
+
+def _delayed(task: TaskDefinition, *, delays: bool) -> str | None:
+    if delays or not task.delays:
+        return None
+    return f"which uses {task.delays}, and an asynchronous invocation has no delays: remove that"

@@ -10,7 +10,13 @@ from typing import Final
 
 from constructs_lib._origins import External, Module, Origin, PackageModules, Value, parents
 from constructs_lib._parsed_module import Assigned, Binding, Function, ParsedModule
-from constructs_lib._task_definition import TaskDefinition, TaskReferenceError, literal_name, literal_namespaces
+from constructs_lib._task_definition import (
+    TaskDefinition,
+    TaskReferenceError,
+    delays_asked_for,
+    literal_name,
+    literal_namespaces,
+)
 
 __all__ = ["SourceTree", "TaskDefinition", "TaskReferenceError"]
 
@@ -291,7 +297,8 @@ def _definition(
     except TaskReferenceError as problem:
         raise TaskReferenceError(f"{home.path}:{function.lineno}: {problem}") from None
     is_async = isinstance(function, ast.AsyncFunctionDef)
-    return TaskDefinition(name, module.name, function.name, namespaces, is_async, home.path, function.lineno)
+    delays = delays_asked_for(function, options)
+    return TaskDefinition(name, module.name, function.name, namespaces, is_async, home.path, function.lineno, delays)
 
 
 def _nearest(word: str, words: Iterable[str]) -> str:

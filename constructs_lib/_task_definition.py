@@ -7,7 +7,7 @@ from pathlib import Path
 
 from runtime_lib.contract import DEFAULT_NAMESPACE
 
-__all__ = ["TaskDefinition", "TaskReferenceError", "literal_name", "literal_namespaces"]
+__all__ = ["TaskDefinition", "TaskReferenceError", "delays_asked_for", "literal_name", "literal_namespaces"]
 
 
 class TaskReferenceError(ValueError):
@@ -26,6 +26,7 @@ class TaskDefinition:
         is_async: whether it is an ``async def``.
         path: the file of the function.
         line: the line of the function.
+        delays: what in its source asks for delays of its own, None if nothing there does.
     """
 
     name: str
@@ -35,6 +36,7 @@ class TaskDefinition:
     is_async: bool
     path: Path
     line: int
+    delays: str | None
 
 
 def literal_name(options: Sequence[ast.keyword], *, default: str) -> str:
@@ -66,6 +68,18 @@ def literal_namespaces(options: Sequence[ast.keyword]) -> tuple[str, ...]:
     ):
         raise TaskReferenceError(f"namespace={namespace!r} of @task: write a non-empty string, or a list of them")
     return tuple(namespaces)
+
+
+def delays_asked_for(function: ast.AST, options: Sequence[ast.keyword]) -> str | None:
+    """``RetryLater`` or ``Retry(first_delay=…)`` in a task's source: what an asynchronous invocation cannot do."""
+    if any("RetryLater" in {getattr(node, "id", None), getattr(node, "attr", None)} for node in ast.walk(function)):
+        return "RetryLater"
+    for option in options:
+        if option.arg == "retry" and isinstance(option.value, ast.Call):
+            for keyword in option.value.keywords:
+                if keyword.arg in {"first_delay", "max_delay"}:
+                    return f"Retry({keyword.arg}=…)"
+    return None
 
 
 def _literal(options: Sequence[ast.keyword], argument: str, *, default: object) -> object:

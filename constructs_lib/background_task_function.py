@@ -110,7 +110,7 @@ class BackgroundTaskFunction(TaskServer):
         self.function.configure_async_invoke(
             retry_attempts=retry_attempts, max_event_age=max_event_age, on_failure=_Destination(self.dead_letter_queue)
         )
-        self._check_namespaces_at_synth(namespaces, loaded)
+        self._check_namespaces_at_synth(namespaces, loaded, delays=False)
 
     @classmethod
     def from_function_name(

@@ -124,8 +124,8 @@ def test_server_that_does_not_load_a_task_of_its_namespace_is_refused_at_synth()
     BackgroundTaskFunction(stack, "Rest", code=back_office(), modules=["back_office.mail"])
     with pytest.raises(
         RuntimeError,
-        match=r"modules of Shop/Rest does not load 'back_office.invoices', whose task "
-        r"'back_office.invoices.render' \(invoices.py:\d+\) is in its namespace 'DEFAULT': add 'back_office.invoices'",
+        match=r"Shop/Rest serves namespace 'DEFAULT' with its task 'back_office.invoices.render' \(invoices.py:\d+\), "
+        r"but its modules do not load 'back_office.invoices': add 'back_office.invoices' to modules, or serve the task",
     ):
         environment(stack)
 
@@ -144,6 +144,34 @@ def test_task_with_a_server_of_its_own_need_not_be_loaded_by_its_namespace() -> 
     _archive(stack)
     add_invoice(cdk.Stack(stack.node.root, "Other"))
     assert environment(stack, under="Rest")
+
+
+_DELAYED = {
+    "RetryLater": "from runtime_lib import RetryLater\n@task\ndef job():\n    raise RetryLater(60)",
+    "a qualified RetryLater": "import runtime_lib\n@task\ndef job():\n    raise runtime_lib.RetryLater",
+    "first_delay": "from runtime_lib import Retry\n@task(retry=Retry(5, first_delay=30))\ndef job(): ...",
+    "max_delay": "from runtime_lib import Retry\n@task(retry=Retry(max_delay=30))\ndef job(): ...",
+}
+
+
+@pytest.mark.parametrize("body", _DELAYED.values(), ids=_DELAYED)
+def test_background_task_that_asks_for_delays_is_refused_at_synth(package: Any, body: str) -> None:
+    code = package({"jobs": body})
+    stack = new_stack()
+    BackgroundTaskFunction(stack, "Jobs", code=code, modules=["shed.jobs"])
+    with pytest.raises(RuntimeError, match=r"'shed\.jobs\.job' .*uses (RetryLater|Retry\(\w+_delay=…\)), and an async"):
+        environment(stack)
+
+
+@pytest.mark.parametrize("body", _DELAYED.values(), ids=_DELAYED)
+def test_task_that_asks_for_delays_is_fine_on_a_queue(package: Any, body: str) -> None:
+    code = package({"jobs": body, "more": "@task\ndef other(): ..."})
+    stack = new_stack()
+    modules = ["shed.jobs", "shed.more"]
+    BackgroundTaskFunction(stack, "Jobs", code=code, modules=modules)
+    ManagedAsyncTask(stack, "Job", code=code, task="shed.jobs:job")
+    PriorityTaskQueues(cdk.Stack(stack.node.root, "Queues"), "Jobs", code=code, modules=modules)
+    assert environment(stack, under="JobsFunction")
 
 
 def _warnings(stack: cdk.Stack) -> list[str]:
