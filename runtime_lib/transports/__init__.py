@@ -36,9 +36,6 @@ _LAZY = {
 }
 
 
-_T = TypeVar("_T")
-
-
 class Transport(Protocol):
     """Sends tasks somewhere."""
 
@@ -46,6 +43,7 @@ class Transport(Protocol):
         """Send all of them, or raise a DispatchError whose ``failed`` lists those that were not sent."""
 
 
+_T = TypeVar("_T", bound=Transport)
 _process_transport: Transport | None = None
 _override: ContextVar[Transport | None] = ContextVar("runtime_lib.transport", default=None)
 
@@ -53,7 +51,7 @@ _override: ContextVar[Transport | None] = ContextVar("runtime_lib.transport", de
 def set_transport(transport: Transport | None) -> None:
     """Make ``transport`` the default of this process, for every thread and asyncio task; None: routes again."""
     global _process_transport  # noqa: PLW0603  (a process has one default)
-    _process_transport = _checked(transport)
+    _process_transport = None if transport is None else _checked(transport)
 
 
 def get_transport() -> Transport:
@@ -65,18 +63,17 @@ def get_transport() -> Transport:
 
 
 @contextmanager
-def using_transport(transport: Transport | None = None) -> Iterator[Transport]:
-    """Use ``transport`` inside the block, in this thread or asyncio task only; None: the one in force."""
-    chosen = _checked(transport) or get_transport()
-    token = _override.set(chosen)
+def using_transport(transport: _T) -> Iterator[_T]:
+    """Use ``transport`` inside the block, in this thread or asyncio task only."""
+    token = _override.set(_checked(transport))
     try:
-        yield chosen
+        yield transport
     finally:
         _override.reset(token)
 
 
 def _checked(transport: _T) -> _T:
-    if transport is not None and (isinstance(transport, type) or not callable(getattr(transport, "send", None))):
+    if isinstance(transport, type) or not callable(getattr(transport, "send", None)):
         raise TypeError(f"a transport is an object with send(calls), as EagerTransport() is, given {transport!r}")
     return transport
 
