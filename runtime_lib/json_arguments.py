@@ -41,7 +41,26 @@ class Converter(NamedTuple):
 
 def optional(converter: Converter) -> Converter:
     """The same, or None."""
-    return converter._replace(expected=f"{converter.expected} | None", exact=converter.exact | {type(None)})
+    if type(None) in converter.exact:
+        return converter
+
+    def with_none(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def converted(value: Any) -> Any:
+            try:
+                return convert(value)
+            except Mismatch as mismatch:
+                if not mismatch.path:
+                    mismatch.expected += " | None"
+                raise
+
+        return converted
+
+    return Converter(
+        f"{converter.expected} | None",
+        converter.exact | {type(None)},
+        with_none(converter.wire),
+        with_none(converter.accept),
+    )
 
 
 def library_of(annotation: Any) -> str | None:
