@@ -295,4 +295,10 @@ def _finish(context: TaskContext, outcome: Outcome, started: float) -> None:
 
 
 def _extra(context: TaskContext) -> dict[str, Any]:
-    return {"task": context.task, "id": context.id, "attempt": context.attempt, "chain": context.chain}
+    envelope = context.envelope
+    return {
+        "task": envelope.task,
+        "id": envelope.id,
+        "attempt": context.delivery.attempt,
+        "chain": envelope.chain,
+    }

@@ -11,6 +11,8 @@ class _Logger(logging.LoggerAdapter[logging.Logger]):
     """Never raises: Lambda's own handler raises for text that UTF-8 has not, which would cost a message its report."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        if not self.logger.isEnabledFor(level):
+            return
         try:
             super().log(level, msg, *args, stacklevel=2, **kwargs)
         except Exception as error:  # noqa: BLE001
