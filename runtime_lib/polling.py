@@ -121,11 +121,10 @@ class Poller:
                 await self._take(await self._receive(capacity))
             await self._finish(grace_period)
         finally:
-            for task in self._running:
-                task.cancel()
             self._heartbeat.end()
             self._aws_threads.end()
             self._task_threads.end()
+            await self._cancel()
 
     # --- Receiving ---------------------------------------------------------------------------------------------------
 
@@ -238,15 +237,17 @@ class Poller:
     # --- Stopping ----------------------------------------------------------------------------------------------------
 
     async def _finish(self, grace_period: float | None) -> None:
-        """Wait for what runs; past the grace period cancel it, which ends ``async def`` tasks but no threads."""
-        if not self._running:
-            return
-        logger.info("the worker of %s finishes %d messages and stops", self._queue.name, len(self._running))
-        _, unfinished = await wait(self._running, timeout=grace_period)
-        for task in unfinished:
-            task.cancel()
-        if unfinished:
-            await wait(unfinished, timeout=_CANCELLATION_SECONDS)
+        """Wait for what runs, as long as the grace period lasts."""
+        if self._running:
+            logger.info("the worker of %s finishes %d messages and stops", self._queue.name, len(self._running))
+            await wait(self._running, timeout=grace_period)
+
+    async def _cancel(self) -> None:
+        """Cancel what still runs, which ends ``async def`` tasks but no threads."""
+        if self._running:
+            for task in self._running:
+                task.cancel()
+            await wait(self._running, timeout=_CANCELLATION_SECONDS)
 
 
 def _code(error: Exception) -> str:
