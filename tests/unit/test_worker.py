@@ -23,6 +23,7 @@ from runtime_lib import (
     registry,
     set_transport,
     task,
+    using_transport,
 )
 from runtime_lib.errors import TaskDefinitionError, TaskError
 from tests.deliveries import TaskQueue, body_of
@@ -87,6 +88,11 @@ def asks(name: str) -> None:
 @task
 def dispatches(name: str) -> None:
     runs.dispatch(name)
+
+
+@task
+async def adispatches(name: str) -> None:
+    await runs.adispatch(name)
 
 
 @task
@@ -219,6 +225,14 @@ def test_a_transport_set_once_is_seen_by_the_threads_of_tasks(mail: TaskQueue) -
     listen()
     [call] = recording.sent
     assert (call.envelope.args, call.envelope.metadata["parent"]) == (["Ada"], json.loads(text)["id"])
+
+
+@pytest.mark.parametrize("name", ["dispatches", "adispatches"])
+def test_tasks_have_the_context_variables_of_where_the_worker_was_started(mail: TaskQueue, name: str) -> None:
+    mail.send(body(name, "Ada"))
+    with using_transport(RecordingTransport()) as recording:
+        listen()
+    assert [call.envelope.args for call in recording.sent] == [["Ada"]]
 
 
 # --- Options ---------------------------------------------------------------------------------------------------------
