@@ -13,12 +13,13 @@ _PATIENCE_SECONDS = 3
 
 
 @task(retry=Retry(max_attempts=5, first_delay=1, max_delay=60))
-def accept(row: dict[str, str], context: TaskContext) -> None:
+def accept(row: dict[str, str], context: TaskContext | None = None) -> None:
     """Check a row, enter the order, and dispatch all that follows from it.
 
     If this fails after it has dispatched, it runs again and dispatches again: a customer would rather get a mail twice
     than not at all.
     """
+    assert context, "the library passes it to every task that has such a parameter"
     order = Order.read(row)
     if order.is_refund and not ledger.has(order.purchase_key):
         if context.attempt >= _PATIENCE_DELIVERIES:

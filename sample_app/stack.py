@@ -5,11 +5,11 @@
     rows of an export
       |  Intake       ManagedAsyncTask         ten rows at a time, from a queue
       |-- Mail        PriorityTaskQueues       confirmations and refunds; newsletters in a queue of their own
-      `-- Invoice     ManagedAsyncTask         one by one, at most four at once
+      `-- Invoice     ManagedAsyncTask         one by one, at most two at once
             `-- Receipts   BackgroundTaskFunction   no queue at all
 """
 
-from typing import Final
+from typing import Final, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -41,6 +41,7 @@ class BackOffice(cdk.Stack):
     def __init__(self, scope: Construct, construct_id: str, *, sender: str) -> None:
         super().__init__(scope, construct_id)
         self.files: Final = self._make_bucket()
+        self._explain_to_cdk_nag()
         self.sender: Final = ses.EmailIdentity(self, "Sender", identity=ses.Identity.email(sender))
         # One asset for all functions; each loads the modules that it needs.
         code = TaskCode.from_package("sample_app", exclude=_NOT_FOR_LAMBDA)
@@ -78,7 +79,7 @@ class BackOffice(cdk.Stack):
             "Invoice",
             code=code,
             task="sample_app.invoices:render",
-            max_concurrency=4,
+            max_concurrency=2,
             memory_size=256,
             environment=bucket,
             policy_statements=[self._may("invoices/*", "s3:PutObject")],
@@ -89,7 +90,7 @@ class BackOffice(cdk.Stack):
             code=code,
             task="sample_app.intake:accept",
             batch_size=10,
-            max_concurrency=4,
+            max_concurrency=2,
             memory_size=256,
             environment=bucket,
             policy_statements=[self._may("orders/*", "s3:GetObject", "s3:PutObject"), self._may_list("orders/*")],
@@ -105,7 +106,7 @@ class BackOffice(cdk.Stack):
 
     def _make_bucket(self) -> s3.Bucket:
         """The bucket of invoices, which outlives the stack, and of the ledger."""
-        bucket = s3.Bucket(
+        return s3.Bucket(
             self,
             "Files",
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
@@ -114,9 +115,17 @@ class BackOffice(cdk.Stack):
             minimum_tls_version=1.2,
             lifecycle_rules=[s3.LifecycleRule(prefix="orders/", expiration=cdk.Duration.days(400))],
         )
-        reason = "Whoever reads invoices does so through the functions, whose calls CloudTrail can record."
-        cdk.Validations.of(bucket).acknowledge(cdk.Acknowledgment(id="AwsSolutions-S1", reason=reason))
-        return bucket
+
+    def _explain_to_cdk_nag(self) -> None:
+        """Say why its rules do not apply: an app of yours may run cdk-nag, as the tests of this one do."""
+        files = f"<{self.get_logical_id(cast('cdk.CfnElement', self.files.node.default_child))}.Arn>"
+        reasons = {
+            "S1": "Only functions read and write here, and CloudTrail can record their calls.",
+            f"IAM5[Resource::{files}/invoices/*]": "Invoices are named by orders that are yet to come.",
+            f"IAM5[Resource::{files}/orders/*]": "So are the entries for accepted orders.",
+        }
+        for rule, reason in reasons.items():
+            cdk.Validations.of(self).acknowledge(cdk.Acknowledgment(id=f"AwsSolutions-{rule}", reason=reason))
 
     def _may(self, path: str, *actions: str) -> iam.PolicyStatement:
         return iam.PolicyStatement(actions=[*actions], resources=[self.files.arn_for_objects(path)])

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from tasks_cli.commands import dead_letters, dispatch, local, synth, worker
+from tasks_cli.commands import dead_letters, demo, dispatch, local, synth, worker
 from tasks_cli.errors import CliError, UsageError
 
 EXIT_FAILED = 1
@@ -16,6 +16,7 @@ _HELP = """
 Background tasks on AWS Lambda: synthesize, run and look into an app, on this machine or on AWS.
 
 \b
+  tasks demo                          run the sample app on a file of orders, and check every one
   tasks local up                      start a local cloud (no docker, no AWS account)
   tasks local deploy                  synthesize the app of cdk.json and deploy it there
   tasks dispatch shop.mail:send 42    run a task in the background
@@ -37,6 +38,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("demo")(demo.demo)
 app.command("synth")(synth.synth)
 app.add_typer(local.app, name="local")
 app.command("dispatch")(dispatch.dispatch)

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -36,8 +36,12 @@ def log_path(project: Path) -> Path:
     return project / _FOLDER / "local.log"
 
 
-def start(project: Path, *, port: int = 0, enforce_iam: bool = False) -> RunningCloud:
+def start(
+    project: Path, *, port: int = 0, enforce_iam: bool = False, environment: Mapping[str, str] | None = None
+) -> RunningCloud:
     """Start the local cloud of a project; with ``enforce_iam`` it serves https, which TLS-only queues then need.
+
+    ``environment`` adds variables for every function.
 
     Raises:
         LocalCloudError: one runs already, or it cannot be started.
@@ -54,7 +58,13 @@ def start(project: Path, *, port: int = 0, enforce_iam: bool = False) -> Running
         directory = new_directory()
         try:
             emulator = start_emulator(
-                directory, log=log_path(project), port=port, enforce_iam=enforce_iam, tls=enforce_iam, keep_open=lock
+                directory,
+                log=log_path(project),
+                port=port,
+                enforce_iam=enforce_iam,
+                tls=enforce_iam,
+                environment=environment,
+                keep_open=lock,
             )
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)

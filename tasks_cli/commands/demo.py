@@ -1,0 +1,88 @@
+"""`tasks demo`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tasks_cli import output
+
+if TYPE_CHECKING:
+    from tasks_cli.demo.run import Result
+
+Orders = Annotated[
+    Path | None,
+    typer.Option(
+        "--orders", metavar="FILE", help="Orders as CSV, with the columns of sample_app/orders.csv, the default."
+    ),
+]
+Keep = Annotated[bool, typer.Option("--keep", help="Leave the cloud running, for `tasks local` and `tasks dispatch`.")]
+LoseInvoice = Annotated[
+    str | None,
+    typer.Option("--lose-invoice", metavar="ORDER", help="Have an order's invoice get lost, to see the check find it."),
+]
+
+
+def demo(
+    *, orders: Orders = None, keep: Keep = False, lose_invoice: LoseInvoice = None, json: output.Json = False
+) -> None:
+    r"""Deploy sample_app to a local cloud, run it on a file of orders, and check every one.
+
+    Figures come from the functions' logs, the dead letter queues, the e-mails that SES was given and the files in S3.
+    The mail gateway turns away some mails at first, so that there is something to retry. The exit code is 1 if an
+    order is not accounted for. Everything that was started is ended, unless --keep was given.
+
+    \b
+    Examples:
+      tasks demo
+      tasks demo --orders my-orders.csv --json
+      tasks demo --lose-invoice WB-10001
+    """
+    from tasks_cli.demo.progress import Progress  # noqa: PLC0415  (slow to import)
+    from tasks_cli.demo.run import run  # noqa: PLC0415
+
+    with Progress() as progress:
+        result = run(Path.cwd(), orders, keep=keep, lost_invoice=lose_invoice, progress=progress)
+    if json:
+        output.print_json(_as_json(result))
+    else:
+        _print(result)
+        if keep:
+            print("The cloud is left running: `tasks local status` shows it, `tasks local down` ends it.")
+    if result.unaccounted:
+        sys.exit(1)
+
+
+def _as_json(result: "Result") -> dict[str, object]:
+    return {
+        **result._asdict(),
+        "tasks": [figures._asdict() for figures in result.tasks],
+        "unaccounted": [problem._asdict() for problem in result.unaccounted],
+    }
+
+
+def _print(result: "Result") -> None:
+    from rich.table import Table  # noqa: PLC0415
+
+    from tasks_cli.demo.progress import print_tables, task_table  # noqa: PLC0415
+
+    reasons = Table(title="Dead letters", title_justify="left", box=None, pad_edge=False)
+    for column in ("task", "reason", "count"):
+        reasons.add_column(column, overflow="fold", justify="right" if column == "count" else "left")
+    for figures in result.tasks:
+        for reason, count in figures.reasons.items():
+            reasons.add_row(figures.task, reason, str(count))
+    tables = [task_table(result.tasks, "Tasks (p50, p95: from dispatch to start)")]
+    print_tables([*tables, *([reasons] if reasons.row_count else [])])
+    print(f"Arrived: {result.emails:,} e-mails, {result.invoices:,} invoices.")
+    if result.emails_left_over:
+        print(f"Of these, {result.emails_left_over:,} e-mails came twice, or belong to no order.")
+    outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in result.outcomes.items())
+    print(f"Of {result.rows:,} rows in {result.orders}, {outcomes or 'none is accounted for'}; in {result.seconds} s.")
+    if not result.unaccounted:
+        print("Every order is accounted for.")
+        return
+    print(f"NOT accounted for: {len({problem.row for problem in result.unaccounted}):,} rows")
+    for problem in result.unaccounted:
+        print(f"  row {problem.row}, order {problem.order!r}: {problem.problem}")

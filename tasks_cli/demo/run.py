@@ -1,0 +1,153 @@
+"""Runs the demo: synthesize, start, deploy, dispatch, watch, check."""
+
+import csv
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tasks_cli import deployed
+from tasks_cli.cloud import Cloud
+from tasks_cli.demo.observation import Observation, TaskFigures
+from tasks_cli.demo.progress import Progress
+from tasks_cli.errors import CliError
+from tasks_cli.local import deployment, detached
+from tasks_cli.local.process import LocalCloud
+from tasks_cli.synthesis import app_command, synthesize
+
+if TYPE_CHECKING:
+    from tasks_cli.demo.audit import Problem, Row
+
+_APP = "sample_app"
+_BUSY_PERCENT = 5
+"""Of the mails the gateway turns away at first: `sample_app.faults`."""
+_DISPATCHED_AT_ONCE = 100
+_POLL_SECONDS = 1.0
+_STALLED_SECONDS = 60.0
+"""After so long without news, what has not ended is lost. Longer than any retry of the sample waits here."""
+
+
+class Result(NamedTuple):
+    """What the demo found."""
+
+    orders: str
+    rows: int
+    seconds: float
+    outcomes: dict[str, int]
+    """Rows that are accounted for, by what became of them."""
+    tasks: list[TaskFigures]
+    emails: int
+    invoices: int
+    emails_left_over: int
+    """E-mails that no order explains, or that came twice."""
+    unaccounted: "list[Problem]"
+
+
+def run(project: Path, orders: Path | None, *, keep: bool, lost_invoice: str | None, progress: Progress) -> Result:
+    """Run the sample app of ``project`` on a file of orders, its own by default.
+
+    ``keep`` leaves the cloud running, as that of the folder. ``lost_invoice`` is the id of an order whose invoice gets
+    lost on purpose.
+
+    Raises:
+        CliError: there is no sample app here, or the file is no file of orders.
+    """
+    file = orders or project / _APP / "orders.csv"
+    fields = _read_rows(project, file)
+    progress.step(f"{len(fields):,} orders in {file}")
+    progress.step("Synthesizing the app with the CDK")
+    assembly, _ = synthesize(app_command(project, None), project)
+    faults = {"busy_percent": _BUSY_PERCENT, "lost_invoice": lost_invoice}
+    progress.step("Starting the local cloud")
+    with _cloud(project, {"SHOP_FAULTS": json.dumps(faults)}, keep=keep) as cloud:
+        progress.step(f"Deploying to {cloud}")
+        (stack,) = deployment.deploy(cloud, assembly)
+        functions = deployed.functions(cloud, [stack.name])
+        observation = Observation(cloud, functions)
+        started = time.monotonic()
+        progress.step("Dispatching a task for each order")
+        # From here on this process is a sender like any other: it has the routes in its environment.
+        cloud.use_in_this_process()
+        os.environ.update(deployed.routes(functions))
+        rows = _dispatch(fields, observation, progress)
+        _watch(observation, progress)
+        seconds = time.monotonic() - started
+        progress.step("Checking what arrived against the orders")
+        return _result(cloud, stack.outputs["Bucket"], str(file), rows, observation, seconds)
+
+
+def _read_rows(project: Path, file: Path) -> list[tuple[int, dict[str, str]]]:
+    if not (project / _APP / "app.py").is_file():
+        raise CliError(f"the demo runs in a checkout of lambda-task-constructs: {project} has no {_APP}")
+    if str(project) not in sys.path:
+        sys.path.insert(0, str(project))
+    from sample_app.orders import read_rows  # noqa: PLC0415  (the project's, found just now)
+
+    try:
+        return list(read_rows(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise CliError(f"{file} cannot be read as orders: {error}") from error
+
+
+@contextmanager
+def _cloud(project: Path, environment: dict[str, str], *, keep: bool) -> Iterator[Cloud]:
+    """The cloud to run on: for the block only, or the folder's, which stays when the block ends without an error."""
+    if not keep:
+        with LocalCloud(environment=environment) as cloud:
+            yield cloud
+        return
+    running = detached.start(project, environment=environment)
+    try:
+        yield running.cloud()
+    except BaseException:
+        detached.end(project)
+        raise
+
+
+def _dispatch(fields: list[tuple[int, dict[str, str]]], observation: Observation, progress: Progress) -> "list[Row]":
+    from sample_app.intake import accept  # noqa: PLC0415
+    from tasks_cli.demo.audit import Row  # noqa: PLC0415
+
+    rows: list[Row] = []
+    for start in range(0, len(fields), _DISPATCHED_AT_ONCE):
+        chunk = fields[start : start + _DISPATCHED_AT_ONCE]
+        handles = accept.dispatch_many(accept.call(row) for _, row in chunk)
+        rows += [Row(number, row, handle.id) for (number, row), handle in zip(chunk, handles, strict=True)]
+        observation.add_dispatched(handles)
+        observation.update()
+        progress.show(observation.figures())
+    return rows
+
+
+def _watch(observation: Observation, progress: Progress) -> None:
+    """Wait until every message has ended, or nothing happens any more."""
+    news = time.monotonic()
+    while observation.unfinished and time.monotonic() - news < _STALLED_SECONDS:
+        time.sleep(_POLL_SECONDS)
+        if observation.update():
+            news = time.monotonic()
+        progress.show(observation.figures())
+
+
+def _result(
+    cloud: Cloud, bucket: str, file: str, rows: "list[Row]", observation: Observation, seconds: float
+) -> Result:
+    from tasks_cli.demo.audit import Arrivals, Audit  # noqa: PLC0415
+
+    arrivals = Arrivals.read(cloud, bucket)
+    audit = Audit(rows, observation.chains(), arrivals)
+    return Result(
+        orders=file,
+        rows=len(rows),
+        seconds=round(seconds, 1),
+        outcomes=dict(audit.outcomes.most_common()),
+        tasks=observation.figures(),
+        emails=arrivals.emails,
+        invoices=len(arrivals.invoices),
+        emails_left_over=arrivals.left_over,
+        unaccounted=audit.problems,
+    )
