@@ -6,6 +6,7 @@ Wire-compatible with taskhawk's format 1.0 in both directions: metadata keys tha
 import json
 import time
 from collections.abc import Mapping
+from os import urandom
 from typing import Any, NamedTuple, NoReturn
 
 from runtime_lib.context import current_context
@@ -44,8 +45,6 @@ class Envelope(NamedTuple):
         schema: int | None = None,
     ) -> "Envelope":
         """An envelope with an id of its own, that remembers the task that is running, if one is."""
-        from uuid import uuid4
-
         metadata: dict[str, Any] = {
             "priority": priority._value_,
             "timestamp": time.time_ns() // 1_000_000,
@@ -61,7 +60,7 @@ class Envelope(NamedTuple):
             metadata["group"] = group
         if schema is not None:
             metadata["schema"] = schema
-        return cls(str(uuid4()), task, args, kwargs, headers or {}, metadata)
+        return cls(_new_id(), task, args, kwargs, headers or {}, metadata)
 
     def encode(self) -> str:
         """The envelope as strict JSON in ASCII, which every queue takes whatever the text.
@@ -142,6 +141,16 @@ class Envelope(NamedTuple):
         """How many tasks dispatched one another before this one."""
         hops: int = self.metadata.get("hops", 0)
         return hops
+
+
+_UUID_BITS = 0xF << 76 | 0x3 << 62  # its version and variant
+_UUID_4 = 0x4 << 76 | 0x2 << 62
+
+
+def _new_id() -> str:
+    """A random UUID (RFC 9562, version 4), at half the time of `uuid.uuid4` and without importing it."""
+    digits = f"{int.from_bytes(urandom(16), 'big') & ~_UUID_BITS | _UUID_4:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def _refuse_constant(name: str) -> NoReturn:
