@@ -48,8 +48,28 @@ def _is_pydantic(part: Any) -> bool:
 
 
 def _refuse_loss(described: str, value: Any, restored: Any, sent: Any) -> None:
-    if restored != sent:
+    if not _alike(restored, sent):
         raise Mismatch(f"{described} that its JSON form gives back equal", value)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two values are equal, also where ``==`` denies it.
+
+    It does for a datetime in the hour that its zone has twice and the same datetime with another tzinfo
+    (https://peps.python.org/pep-0495/#inter-zone-comparison-and-hash), and for classes that do not define it.
+    """
+    if one == other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
+    if hasattr(one, "isoformat"):
+        return bool(one.isoformat() == other.isoformat())
+    fields = getattr(one, "__struct_fields__", None) or getattr(one, "__dataclass_fields__", ())
+    return bool(fields) and all(_alike(getattr(one, name), getattr(other, name)) for name in fields)
 
 
 # --- msgspec ---------------------------------------------------------------------------------------------------------
