@@ -54,6 +54,7 @@ def waits(name: str) -> None:
 
 @task
 async def awaits(name: str) -> None:
+    ran.append(name)
     try:
         await asyncio.sleep(10)
     except asyncio.CancelledError:
@@ -114,7 +115,7 @@ def test_past_the_grace_period_the_worker_ends_and_the_message_stays(mail: TaskQ
     listen(grace_period_s=0.3)
     assert 0.3 <= time.monotonic() - started < 3
     assert mail.left() == 1
-    assert ran == (["Ada"] if name == "waits" else ["cancelled"])
+    assert ran == (["Ada"] if name == "waits" else ["Ada", "cancelled"])
 
 
 def test_signal_handlers_are_restored() -> None:
@@ -154,6 +155,17 @@ def test_async_tasks_run_on_the_loop_of_the_app(mail: TaskQueue, monkeypatch: py
 
     asyncio.run(app())
     assert len(ran) == 1
+
+
+def test_past_the_grace_period_a_lifespan_ends_with_its_async_tasks_cancelled(mail: TaskQueue) -> None:
+    async def app() -> None:
+        mail.send(body("awaits", "Ada"))
+        async with TaskWorker(queue="mail", wait_time_s=1, grace_period_s=0.2):
+            await asyncio.to_thread(until, lambda: ran)
+        assert ran == ["Ada", "cancelled"]
+
+    asyncio.run(app())
+    assert mail.left() == 1
 
 
 def test_cancelling_run_lets_the_running_task_finish(mail: TaskQueue) -> None:
