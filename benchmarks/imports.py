@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from math import isnan
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +66,8 @@ def measure(processes: int) -> Iterator[Figure]:
     for name, cost in best.items():
         promise = _MOST_TIMES_THE_FLOOR if name == _LIBRARY else None
         yield Figure(name, "ms", cost.milliseconds, floor.milliseconds, promise)
+    if isnan(floor.mebibytes):
+        return
     yield Figure(f"{_FLOOR}, memory", "MiB", floor.mebibytes)
     for name, cost in best.items():
         yield Figure(f"{name}, memory", "MiB", cost.mebibytes, promise=_MOST_MEBIBYTES if name == _LIBRARY else None)

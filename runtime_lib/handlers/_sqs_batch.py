@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from runtime_lib.contract import ENV_MAX_RECEIVE_COUNT
+from runtime_lib.errors import TaskError
 from runtime_lib.execution import DeadLettered, Message, Outcome, RetryAfter, admit, run_async
 from runtime_lib.handlers._running import run_in_loop, run_message
 from runtime_lib.log import logger
@@ -22,9 +23,19 @@ _MIN_SECONDS_TO_START = 0.5
 
 
 class Batch:
-    """The records of one event; ``failed`` are the ids of those that are to be delivered again."""
+    """The records of one event; ``failed`` are the ids of those that are to be delivered again.
+
+    Raises:
+        TaskError: it is no event of SQS.
+    """
 
     def __init__(self, event: dict[str, Any], context: Any) -> None:
+        if not isinstance(event, dict) or "Records" not in event:
+            found = sorted(event) if isinstance(event, dict) else type(event).__name__
+            raise TaskError(
+                f"this function works on a queue, and its events have Records, given {found!r:.200}: "
+                "send to the queue instead of invoking the function"
+            )
         deadline = time.time() + context.get_remaining_time_in_millis() / 1000 if context else None
         self._deadline = deadline
         self._records = [_read(record, deadline) for record in event["Records"]]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runtime_lib import Discard, Reject, Retry, RetryLater, clients, contract, task
+from runtime_lib import Discard, Reject, Retry, RetryLater, TaskError, clients, contract, task
 from runtime_lib.handlers import managed_async_task, priority_task_queues
 from runtime_lib.handlers.managed_async_task import handler
 from tests.deliveries import Event, TaskQueue, body_of
@@ -291,6 +291,13 @@ def test_a_notification_of_something_else_is_malformed(queue: TaskQueue) -> None
     failure = outcome_of(queue, json.dumps({"Type": "Notification", "Message": "order 7"}))[1]
     assert failure
     assert "the message is not JSON" in failure["reason"]
+
+
+@pytest.mark.parametrize("event", [json.loads(message("runs", "x")), {}, None, [], "order 7"])
+def test_an_invocation_without_a_queue_is_refused(event: Any) -> None:
+    with pytest.raises(TaskError, match="this function works on a queue, and its events have Records, given"):
+        handler(event, None)
+    assert ran == []
 
 
 # --- The dead letter queue cannot be written -------------------------------------------------------------------------
