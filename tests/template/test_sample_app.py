@@ -1,0 +1,116 @@
+"""The sample's template: what each task may do and whom it reaches, and what cfn-lint and cdk-nag say about it."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+import cdk_nag
+import pytest
+from aws_cdk.assertions import Template
+from cfnlint.api import lint
+
+from tests.apps import allowed, environment, new_app, only, resources, statements
+from tests.shop import sample_app
+
+SENDER = "shop@example.com"
+SQS, LAMBDA = "sqs:SendMessage", "lambda:InvokeFunction"
+
+
+def back_office(app: cdk.App) -> Any:
+    with sample_app():
+        return import_module("sample_app.stack").BackOffice(app, "Shop", sender=SENDER)
+
+
+@pytest.fixture(scope="module")
+def stack() -> cdk.Stack:
+    return back_office(new_app())
+
+
+def routes(stack: cdk.Stack, under: str) -> set[str]:
+    return {name.removeprefix("TASK_ROUTE__") for name in environment(stack, under=under) if "ROUTE" in name}
+
+
+def test_each_function_reaches_whom_it_dispatches_to_and_nobody_else(stack: cdk.Stack) -> None:
+    assert routes(stack, "Intake") == {"MAIL", "MAIL__HIGH", "MAIL__BULK", "SAMPLE_APP_INVOICES_RENDER"}
+    assert routes(stack, "Invoice") == {"RECEIPTS"}
+    assert routes(stack, "Receipts") == routes(stack, "Mail") == set()
+    letters = {
+        function: environment(stack, under=function)["TASK_DEAD_LETTER_QUEUE"] for function in ("Intake", "Mail")
+    }
+    sent_to = {arn.rpartition(":")[2] for arn in allowed(stack, SQS, under="Intake")}
+    mail = {
+        route.removeprefix("sqs:") for name, route in environment(stack, under="Intake").items() if "__MAIL" in name
+    }
+    assert mail < sent_to
+    assert letters["Mail"] not in sent_to
+    assert allowed(stack, LAMBDA, under="Intake") == allowed(stack, LAMBDA, under="Mail") == set()
+    assert len(allowed(stack, LAMBDA, under="Invoice")) == 1
+
+
+def test_functions_reach_only_their_own_part_of_the_bucket(stack: cdk.Stack) -> None:
+    def objects(action: str, function: str) -> set[str]:
+        return {arn.partition("/")[2] for arn in allowed(stack, action, under=function)}
+
+    assert objects("s3:PutObject", "Invoice") == {"invoices/*"}
+    assert objects("s3:GetObject", "Invoice") == set()
+    assert objects("s3:GetObject", "Receipts") == {"invoices/*"}
+    assert objects("s3:PutObject", "Receipts") == set()
+    assert objects("s3:PutObject", "Intake") == objects("s3:GetObject", "Intake") == {"orders/*"}
+    assert not [one for one in statements(stack, under="Mail") if "s3" in json.dumps(one["Action"])]
+
+
+@pytest.mark.parametrize(
+    ("function", "may_mail"), [("Mail", True), ("Receipts", True), ("Invoice", False), ("Intake", False)]
+)
+def test_mail_is_sent_by_who_has_to_and_from_the_shops_address_only(
+    stack: cdk.Stack, function: str, may_mail: bool
+) -> None:
+    found = [one for one in statements(stack, under=function) if "ses" in json.dumps(one["Action"])]
+    assert [one["Action"] for one in found] == (["ses:SendEmail"] if may_mail else [])
+    for statement in found:
+        assert statement["Condition"] == {"StringEquals": {"ses:FromAddress": SENDER}}
+        assert "*" not in json.dumps(statement["Resource"])
+
+
+def test_invoices_are_kept_private_encrypted_and_after_the_stack(stack: cdk.Stack) -> None:
+    bucket = only(stack, "AWS::S3::Bucket")
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert "AES256" in json.dumps(bucket["BucketEncryption"])
+    assert "aws:SecureTransport" in json.dumps(only(stack, "AWS::S3::BucketPolicy"))
+    [resource] = Template.from_stack(stack).find_resources("AWS::S3::Bucket").values()
+    assert resource["DeletionPolicy"] == "Retain"
+
+
+def test_concurrency_is_capped_where_somebody_would_suffer(stack: cdk.Stack) -> None:
+    [invoice] = resources(stack, "AWS::Lambda::EventSourceMapping", under="InvoiceFunction")
+    assert (invoice["BatchSize"], invoice["ScalingConfig"]) == (1, {"MaximumConcurrency": 2})
+    mail = {
+        name: properties["ScalingConfig"]["MaximumConcurrency"]
+        for name in ("High", "Default", "Bulk")
+        for properties in resources(stack, "AWS::Lambda::EventSourceMapping", under=f"MailFunction{name}")
+    }
+    assert mail == {"High": 4, "Default": 2, "Bulk": 2}
+
+
+def test_what_only_the_cdk_needs_is_not_in_the_asset(stack: cdk.Stack) -> None:
+    Template.from_stack(stack)
+    names = {path.name for path in Path(stack.node.root.outdir).glob("asset.*/sample_app/*")}
+    assert {"intake.py", "mail.py", "monitoring.py", "faults.py"} <= names
+    assert not names & {"app.py", "stack.py", "orders.csv"}
+
+
+def test_cfn_lint_is_clean(stack: cdk.Stack) -> None:
+    assert lint(json.dumps(Template.from_stack(stack).to_json()), regions=["us-east-1"]) == []
+
+
+def test_cdk_nag_finds_nothing() -> None:
+    app = new_app()
+    cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks())
+    back_office(app)
+    app.synth()
+
+
+def test_it_has_no_warnings(stack: cdk.Stack) -> None:
+    assert cdk.assertions.Annotations.from_stack(stack).find_warning("*", cdk.assertions.Match.any_value()) == []
