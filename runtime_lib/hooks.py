@@ -40,7 +40,10 @@ def after_task(hook: _After) -> _After:
 
 
 def default_headers(hook: _Headers) -> _Headers:
-    """Add the headers that ``hook(task)`` returns to each dispatch; later hooks and ``with_headers`` override them."""
+    """Add the headers that ``hook(task)`` returns to each dispatch; later hooks and ``with_headers`` override them.
+
+    A dispatch by the name of a task that is not registered here has none: there is no task to ask for.
+    """
     headers.append(_callable(hook))
     return hook
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import pytest
 
@@ -63,7 +63,8 @@ def test_a_dispatch_sends_one_envelope_and_returns_its_id(recording: RecordingTr
     handle = send_email.dispatch("a@b.c", "Hi", from_email="x@y.z")
     envelope = sent(recording)
     assert handle == TaskHandle(envelope.id, send_email.name)
-    assert UUID(handle.id).version == 4
+    assert str(UUID(handle.id)) == handle.id
+    assert (UUID(handle.id).version, UUID(handle.id).variant) == (4, RFC_4122)
     assert (envelope.task, envelope.args, envelope.kwargs) == (
         send_email.name,
         ["a@b.c", "Hi"],
