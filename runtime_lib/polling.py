@@ -27,7 +27,10 @@ _STOP_CHECK_SECONDS = 0.1
 _FIRST_PAUSE_SECONDS = 1
 _MAX_PAUSE_SECONDS = 60
 _CANCELLATION_SECONDS = 1
-_PERMISSIONS = "sqs:GetQueueAttributes, sqs:ReceiveMessage, sqs:ChangeMessageVisibility and sqs:DeleteMessage"
+_PERMISSIONS = (
+    "sqs:GetQueueUrl, sqs:GetQueueAttributes, sqs:ReceiveMessage, sqs:ChangeMessageVisibility and sqs:DeleteMessage, "
+    "and sqs:SendMessage on its dead letter queue"
+)
 
 
 class PolledQueue(NamedTuple):
@@ -57,7 +60,7 @@ class PolledQueue(NamedTuple):
             letters = dead_letter_queue or _redrive_target(policy, url) or os.environ.get(ENV_DEAD_LETTER_QUEUE)
             letters = letters and queue_url(letters, sqs)
         except Exception as error:
-            raise TaskError(f"a worker cannot poll {queue}: {error} (it needs {_PERMISSIONS})") from error
+            raise _refusal(queue, error) from error
         timeout = visibility_timeout or int(attributes.get("VisibilityTimeout", 0))
         if not timeout:
             raise TaskError(f"a worker cannot poll {queue}: its visibility timeout is 0; pass visibility_timeout_s")
@@ -138,10 +141,8 @@ class Poller:
         try:
             records = await self._aws_threads.call(self._request, capacity)
         except Exception as error:
-            if not self._has_received and "AccessDenied" in _code(error):
-                raise TaskError(
-                    f"a worker cannot poll {self._queue.name}: {error} (it needs {_PERMISSIONS})"
-                ) from error
+            if not self._has_received and _is_denied(error):
+                raise _refusal(self._queue.name, error) from error
             pause = min(_MAX_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**self._failures) * SystemRandom().uniform(0.5, 1)
             logger.error("receiving from %s failed and is tried again in %.1f s: %s", self._queue.name, pause, error)
             self._failures += 1
@@ -250,7 +251,10 @@ class Poller:
             await wait(self._running, timeout=_CANCELLATION_SECONDS)
 
 
-def _code(error: Exception) -> str:
-    """The code of an error that AWS answered, like 'AccessDenied'; of others, nothing."""
-    response = getattr(error, "response", None)
-    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+def _is_denied(error: Exception) -> bool:
+    return "AccessDenied" in str(error)  # in all of its spellings; botocore's message has the code
+
+
+def _refusal(queue: str, error: Exception) -> TaskError:
+    needed = f" (a worker needs {_PERMISSIONS})" if _is_denied(error) else ""
+    return TaskError(f"a worker cannot poll {queue}: {error}{needed}")

@@ -307,7 +307,7 @@ def test_a_number_out_of_range_is_refused(option: str, value: int, allowed: str)
 
 
 def test_a_missing_queue_is_an_error_that_names_it() -> None:
-    with pytest.raises(TaskError, match=r"a worker cannot poll absent: .*absent.*sqs:GetQueueAttributes"):
+    with pytest.raises(TaskError, match=r"a worker cannot poll absent: .*does not exist"):
         listen("absent")
 
 
@@ -352,8 +352,9 @@ def test_a_failing_request_is_logged_and_tried_again(
     assert "Could not connect" in failures[0]
 
 
-def test_a_worker_that_may_not_receive_is_an_error_at_its_start(answers: Answers) -> None:
-    answers("ReceiveMessage", DENIED)
+@pytest.mark.parametrize("operation", ["GetQueueUrl", "GetQueueAttributes", "ReceiveMessage"])
+def test_a_worker_that_is_denied_its_queue_is_an_error_at_its_start(answers: Answers, operation: str) -> None:
+    answers(operation, DENIED)
     with pytest.raises(TaskError, match=r"a worker cannot poll mail: .*AccessDenied.*sqs:ReceiveMessage"):
         listen()
 
