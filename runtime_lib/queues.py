@@ -16,7 +16,7 @@ from runtime_lib.contract import (
 from runtime_lib.errors import DispatchError, FailedMessage
 from runtime_lib.log import logger
 
-__all__ = ["Entry", "change_visibility", "delete", "queue_name", "queue_url", "send_entries", "url_of_arn"]
+__all__ = ["Entry", "change_visibility", "delete", "queue_name", "queue_url", "send_entries", "show", "url_of_arn"]
 
 _SEND_ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.1
@@ -151,23 +151,28 @@ def _pause(attempt: int) -> float:
 
 def delete(url: str, receipts: Sequence[str], sqs: Any = None) -> None:
     """Delete messages; one that cannot be deleted is logged, and SQS will deliver it again."""
-    sqs = sqs or client("sqs")
+    ask = (sqs or client("sqs")).delete_message_batch
+    _settle(ask, url, receipts, {}, "a finished message of %s could not be deleted and will run again: %s %s")
+
+
+def show(url: str, receipts: Sequence[str], sqs: Any = None) -> None:
+    """Have received messages delivered again at once; one for which that fails is logged."""
+    ask = (sqs or client("sqs")).change_message_visibility_batch
+    _settle(ask, url, receipts, {"VisibilityTimeout": 0}, "a message of %s comes back later, not at once: %s %s")
+
+
+def _settle(ask: Any, url: str, receipts: Sequence[str], options: dict[str, Any], failure: str) -> None:
     for start in range(0, len(receipts), SQS_MAX_BATCH_ENTRIES):
         entries = [
-            {"Id": str(number), "ReceiptHandle": receipt}
+            {"Id": str(number), "ReceiptHandle": receipt, **options}
             for number, receipt in enumerate(receipts[start : start + SQS_MAX_BATCH_ENTRIES])
         ]
         try:
-            refused = sqs.delete_message_batch(QueueUrl=url, Entries=entries).get("Failed", [])
+            refused = ask(QueueUrl=url, Entries=entries).get("Failed", [])
         except Exception as error:  # noqa: BLE001
             refused = [{"Code": type(error).__name__, "Message": str(error)}]
         for one in refused:
-            logger.error(
-                "a finished message of %s could not be deleted and will run again: %s %s",
-                queue_name(url),
-                one.get("Code"),
-                one.get("Message"),
-            )
+            logger.error(failure, queue_name(url), one.get("Code"), one.get("Message"))
 
 
 def change_visibility(url: str, receipt: str, seconds: float, sqs: Any = None) -> None:

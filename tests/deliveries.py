@@ -106,6 +106,10 @@ class TaskQueue:
         """The failure that each dead letter tells, by its body."""
         return {letter["Body"]: failure_of(letter) for letter in self.dead_letters()}
 
+    def clear(self) -> None:
+        """Delete every message."""
+        self._sqs.purge_queue(QueueUrl=self.url)
+
     def delete(self) -> None:
         """Delete both queues."""
         for url in (self.url, self.dead_letter_url):

@@ -19,7 +19,8 @@ from runtime_lib.record import Record
 
 __all__ = ["Batch"]
 
-_MIN_SECONDS_TO_START = 0.5
+_SECONDS_TO_REPORT = 0.5
+"""What is left when the last task ends, to settle its message and give back those that were not started."""
 
 
 class Batch:
@@ -39,8 +40,9 @@ class Batch:
         deadline = time.time() + context.get_remaining_time_in_millis() / 1000 if context else None
         self._deadline = deadline
         self._records = [_read(record, deadline) for record in event["Records"]]
-        self._longest = _MIN_SECONDS_TO_START
+        self._longest = 0.0
         self._finished: list[Record] = []
+        self._not_started: list[Record] = []
         self.failed: list[str] = []
 
     def process(self) -> "Batch":
@@ -56,6 +58,7 @@ class Batch:
         self._run_one_by_one(sorted((one for one in fresh if not one[1].task.is_async), key=_age))
         self._run_together([one for one in fresh if one[1].task.is_async])
         self._run_one_by_one(_alternating(suspects))
+        self._give_back()
         return self
 
     def _run_one_by_one(self, records: "list[tuple[Record, Message]]") -> None:
@@ -82,24 +85,31 @@ class Batch:
             self._settle(record, outcome)
 
     def _has_time(self, record: Record) -> bool:
-        """Whether there is time for one that takes as long as the longest so far; else it goes back to the queue."""
-        if self._deadline is None or self._deadline - time.time() >= self._longest:
+        """Whether there is time for one that takes as long as the longest so far."""
+        if self._deadline is None or self._deadline - time.time() >= self._longest + _SECONDS_TO_REPORT:
             return True
-        logger.warning("message %s goes back to its queue: the function is about to time out", record.id)
-        self._back_to_queue(record, 0)
+        self._not_started.append(record)
         return False
+
+    def _give_back(self) -> None:
+        """Let what was not started be delivered again at once."""
+        if not self._not_started:
+            return
+        from runtime_lib.queues import show
+
+        logger.warning("%d messages are not started: the function is about to time out", len(self._not_started))
+        self.failed += [record.id for record in self._not_started]
+        for url, receipts in _by_queue(self._not_started):
+            show(url, receipts)
 
     def _settle(self, record: Record, outcome: Outcome) -> None:
         if isinstance(outcome, RetryAfter):
-            self._back_to_queue(record, outcome.delay)
+            self.failed.append(record.id)
+            record.back_to_queue(outcome.delay)
         elif isinstance(outcome, DeadLettered) and not self._dead_letter(record, outcome):
             self.failed.append(record.id)
         else:
             self._finished.append(record)
-
-    def _back_to_queue(self, record: Record, delay: float) -> None:
-        self.failed.append(record.id)
-        record.back_to_queue(delay)
 
     @staticmethod
     def _dead_letter(record: Record, outcome: DeadLettered) -> bool:
@@ -111,10 +121,7 @@ class Batch:
         """Delete what has finished, so that nothing which starts now can make it run again."""
         from runtime_lib.queues import delete
 
-        by_queue: dict[str, list[str]] = {}
-        for record in self._finished:
-            by_queue.setdefault(str(record.delivery.queue_url), []).append(str(record.delivery.receipt))
-        for url, receipts in by_queue.items():
+        for url, receipts in _by_queue(self._finished):
             delete(url, receipts)
         self._finished = []
 
@@ -140,6 +147,14 @@ def _read(record: dict[str, Any], deadline: float | None) -> Record:
         max_receive_count=int(limit) if limit else None,
         deadline=deadline,
     )
+
+
+def _by_queue(records: Iterable[Record]) -> Iterable[tuple[str, list[str]]]:
+    """The receipts of each queue's records."""
+    receipts: dict[str, list[str]] = {}
+    for record in records:
+        receipts.setdefault(str(record.delivery.queue_url), []).append(str(record.delivery.receipt))
+    return receipts.items()
 
 
 def _age(one: "tuple[Record, Message]") -> tuple[float, str]:

@@ -14,7 +14,19 @@ from runtime_lib.handlers import managed_async_task, priority_task_queues
 from runtime_lib.handlers.managed_async_task import handler
 from tests.deliveries import Event, TaskQueue, body_of
 
-NAMES = {"runs", "fails", "asks", "discards", "rejects", "exits", "given_up", "never", "typed", "aruns"}
+NAMES = {
+    "runs",
+    "fails",
+    "asks",
+    "discards",
+    "rejects",
+    "exits",
+    "given_up",
+    "never",
+    "typed",
+    "aruns",
+    "takes_a_while",
+}
 ran: list[str] = []
 """The tasks that ran, and what was asked of SQS, in order."""
 
@@ -31,6 +43,9 @@ def journal(queue: TaskQueue) -> Iterator[list[str]]:
     def note(params: dict[str, Any], model: Any, **_: Any) -> None:
         if model.name == "DeleteMessageBatch":
             ran.append("delete " + " ".join(name(entry["ReceiptHandle"]) for entry in params["Entries"]))
+        elif model.name == "ChangeMessageVisibilityBatch":
+            assert {entry["VisibilityTimeout"] for entry in params["Entries"]} == {0}
+            ran.append("show " + " ".join(name(entry["ReceiptHandle"]) for entry in params["Entries"]))
         elif model.name == "ChangeMessageVisibility":
             ran.append(f"hide {name(params['ReceiptHandle'])} for {params['VisibilityTimeout']}")
         elif model.name == "SendMessageBatch":
@@ -375,4 +390,28 @@ def test_records_are_not_started_when_the_function_is_about_to_time_out(queue: T
     event = queue.event()
     response = handler(event, SimpleNamespace(get_remaining_time_in_millis=lambda: 400))
     assert len(response["batchItemFailures"]) == 3
-    assert ran == ["hide a for 0", "hide b for 0", "hide c for 0"]
+    assert ran == ["show a b c"]
+    assert len(queue.event()["Records"]) == 3
+
+
+@task
+def takes_a_while(name: str) -> None:
+    time.sleep(0.3)
+    ran.append(name)
+
+
+def test_there_is_time_for_one_as_long_as_the_longest_and_for_the_report(queue: TaskQueue) -> None:
+    queue.send(*(message("takes_a_while", name) for name in "abc"))
+    response = handler(queue.event(), SimpleNamespace(get_remaining_time_in_millis=lambda: 1_000))
+    assert ran == ["a", "show b c"]  # 700 ms were left, and 800 are needed
+    assert len(response["batchItemFailures"]) == 2
+
+
+def test_messages_that_cannot_be_given_back_come_back_later(queue: TaskQueue, caplog: pytest.LogCaptureFixture) -> None:
+    queue.send(message("runs", "a"))
+    event = queue.event()
+    event["Records"][0]["receiptHandle"] = "expired"
+    queue.bodies["expired"] = event["Records"][0]["body"]
+    response = handler(event, SimpleNamespace(get_remaining_time_in_millis=lambda: 400))
+    assert len(response["batchItemFailures"]) == 1
+    assert "a message of mail comes back later, not at once" in caplog.text
