@@ -273,7 +273,7 @@ def _finish(context: TaskContext, outcome: Outcome, started: float) -> None:
     for hook in hooks.after:
         try:
             hook(context, outcome)
-        except Exception:  # noqa: BLE001  (the task has run: what happens after it changes nothing)
+        except (Exception, SystemExit):  # noqa: BLE001  (the task has run: what happens after it changes nothing)
             logger.exception("the after_task hook %s failed", getattr(hook, "__name__", hook), extra=_extra(context))
     elapsed = 1000 * (time.monotonic() - started)
     extra = _extra(context)
