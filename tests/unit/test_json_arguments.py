@@ -75,7 +75,7 @@ FITTING: list[tuple[Any, Any]] = [
     (OrderId, 5),
     (list[OrderId], [5]),
     (Annotated[int, "of the order"], 5),
-    (list[Annotated[str, object()]], ["a"]),
+    (list[Annotated[str, len]], ["a"]),
 ]
 
 
