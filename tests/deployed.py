@@ -44,8 +44,9 @@ class Field:
     @contextmanager
     def routes(self) -> Iterator[None]:
         """Dispatches inside the block go to the local cloud."""
-        environment = deployed.routes(deployed.functions(self.cloud, self.stacks)) | self.cloud.environment()
-        with patch.dict(os.environ, environment), patch.dict("runtime_lib.clients._clients", clear=True):
+        routes = deployed.routes(deployed.functions(self.cloud, self.stacks))
+        with patch.dict(os.environ, routes), patch.dict("runtime_lib.clients._clients", clear=True):
+            self.cloud.use_in_this_process()
             yield
 
     def dispatch(self, task: str, *args: Any) -> None:
