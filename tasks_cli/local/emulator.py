@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def serve(socket_descriptor: int, certificate: Path | None, key: Path | None) ->
     from ministack.app import app  # type: ignore[import-untyped]  # noqa: PLC0415
 
     permit_batches_like_single_requests()
+    permit_mail_by_its_sender()
     if "TASKS_LOCAL_END" in os.environ:
         keep_the_output_of_invocations_whole(os.environ["TASKS_LOCAL_ANNOUNCEMENT"], os.environ["TASKS_LOCAL_END"])
     config = Config()
@@ -81,6 +83,33 @@ def permit_batches_like_single_requests() -> None:
         return action.removesuffix("Batch") if action and action.startswith("sqs:") else action
 
     iam_actions.extract_iam_action = extract_without_batch
+
+
+def permit_mail_by_its_sender() -> None:
+    """Ask for ses:SendEmail on the sender's identity, with ses:FromAddress, where MiniStack asks for it on ``*``.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonses.html
+    """
+    from ministack.core import iam_actions  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    extract, context = iam_actions.extract_resource_arn, iam_actions.request_tag_context
+
+    def sender(parameters: dict[str, Any]) -> str:
+        [source] = parameters.get("Source", [""])
+        return parseaddr(source)[1]
+
+    def extract_with_sender(*arguments: Any) -> str:
+        service, *_, parameters, region, account = arguments
+        arn: str = extract(*arguments)
+        if service == "ses" and arn == "*" and sender(parameters):
+            return f"arn:aws:ses:{region}:{account}:identity/{sender(parameters)}"
+        return arn
+
+    def context_with_sender(service: str, action: str, body: bytes, parameters: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = context(service, action, body, parameters)
+        return found | ({"ses:FromAddress": sender(parameters)} if action == "ses:SendEmail" else {})
+
+    iam_actions.extract_resource_arn, iam_actions.request_tag_context = extract_with_sender, context_with_sender
 
 
 def keep_the_output_of_invocations_whole(announcement: str, end: str) -> None:

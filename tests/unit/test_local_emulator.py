@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from ministack.core import iam_actions
 from ministack.core.lambda_runtime import ProvidedWorker
 
 from tasks_cli.local import emulator
@@ -27,6 +28,24 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Any:
 def write(worker: Any, *lines: str) -> None:
     for line in lines:
         worker._stderr_queue.put(line)
+
+
+def test_mail_is_permitted_by_its_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("extract_resource_arn", "request_tag_context"):
+        monkeypatch.setattr(iam_actions, name, getattr(iam_actions, name))
+    emulator.permit_mail_by_its_sender()
+
+    def asked(service: str, action: str, **parameters: str) -> tuple[str, dict[str, Any]]:
+        query = {"Action": [action], **{name: [value] for name, value in parameters.items()}}
+        arn = iam_actions.extract_resource_arn(service, "POST", "/", {}, b"", query, "eu-west-1", "1" * 12)
+        return arn, iam_actions.request_tag_context(service, f"{service}:{action}", b"", query)
+
+    address = "shop@example.com"
+    identity = f"arn:aws:ses:eu-west-1:{'1' * 12}:identity/{address}"
+    for source in (address, f"The Shop <{address}>"):
+        assert asked("ses", "SendEmail", Source=source) == (identity, {"ses:FromAddress": address})
+    assert asked("ses", "GetSendQuota") == ("*", {})
+    assert asked("sns", "ListTopics") == ("*", {})
 
 
 def test_output_that_comes_late_is_still_of_its_invocation(worker: Any) -> None:
