@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tasks_cli import output
+from tasks_cli.commands.local import EnforceIam
 
 if TYPE_CHECKING:
     from tasks_cli.demo.run import Result
@@ -25,7 +26,12 @@ LoseInvoice = Annotated[
 
 
 def demo(
-    *, orders: Orders = None, keep: Keep = False, lose_invoice: LoseInvoice = None, json: output.Json = False
+    *,
+    orders: Orders = None,
+    enforce_iam: EnforceIam = False,
+    keep: Keep = False,
+    lose_invoice: LoseInvoice = None,
+    json: output.Json = False,
 ) -> None:
     r"""Deploy sample_app to a local cloud, run it on a file of orders, and check every one.
 
@@ -43,7 +49,14 @@ def demo(
     from tasks_cli.demo.run import run  # noqa: PLC0415
 
     with Progress() as progress:
-        result = run(Path.cwd(), orders, keep=keep, lost_invoice=lose_invoice, progress=progress)
+        result = run(
+            Path.cwd(),
+            orders,
+            enforce_iam=enforce_iam,
+            keep=keep,
+            lost_invoice=lose_invoice,
+            progress=progress,
+        )
     if json:
         output.print_json(_as_json(result))
     else:

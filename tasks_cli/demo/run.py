@@ -47,7 +47,15 @@ class Result(NamedTuple):
     unaccounted: "list[Problem]"
 
 
-def run(project: Path, orders: Path | None, *, keep: bool, lost_invoice: str | None, progress: Progress) -> Result:
+def run(
+    project: Path,
+    orders: Path | None,
+    *,
+    enforce_iam: bool,
+    keep: bool,
+    lost_invoice: str | None,
+    progress: Progress,
+) -> Result:
     """Run the sample app of ``project`` on a file of orders, its own by default.
 
     ``keep`` leaves the cloud running, as that of the folder. ``lost_invoice`` is the id of an order whose invoice gets
@@ -63,7 +71,7 @@ def run(project: Path, orders: Path | None, *, keep: bool, lost_invoice: str | N
     assembly, _ = synthesize(app_command(project, None), project)
     faults = {"busy_percent": _BUSY_PERCENT, "lost_invoice": lost_invoice}
     progress.step("Starting the local cloud")
-    with _cloud(project, {"SHOP_FAULTS": json.dumps(faults)}, keep=keep) as cloud:
+    with _cloud(project, {"SHOP_FAULTS": json.dumps(faults)}, enforce_iam=enforce_iam, keep=keep) as cloud:
         progress.step(f"Deploying to {cloud}")
         (stack,) = deployment.deploy(cloud, assembly)
         functions = deployed.functions(cloud, [stack.name])
@@ -77,7 +85,8 @@ def run(project: Path, orders: Path | None, *, keep: bool, lost_invoice: str | N
         _watch(observation, progress)
         seconds = time.monotonic() - started
         progress.step("Checking what arrived against the orders")
-        return _result(cloud, stack.outputs["Bucket"], str(file), rows, observation, seconds)
+        bucket = stack.outputs["Bucket"]
+        return _result(cloud, rows, observation, bucket=bucket, file=str(file), seconds=seconds)
 
 
 def _read_rows(project: Path, file: Path) -> list[tuple[int, dict[str, str]]]:
@@ -94,13 +103,13 @@ def _read_rows(project: Path, file: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 @contextmanager
-def _cloud(project: Path, environment: dict[str, str], *, keep: bool) -> Iterator[Cloud]:
+def _cloud(project: Path, environment: dict[str, str], *, enforce_iam: bool, keep: bool) -> Iterator[Cloud]:
     """The cloud to run on: for the block only, or the folder's, which stays when the block ends without an error."""
     if not keep:
-        with LocalCloud(environment=environment) as cloud:
+        with LocalCloud(environment=environment, enforce_iam=enforce_iam, tls=enforce_iam) as cloud:
             yield cloud
         return
-    running = detached.start(project, environment=environment)
+    running = detached.start(project, environment=environment, enforce_iam=enforce_iam)
     try:
         yield running.cloud()
     except BaseException:
@@ -134,7 +143,7 @@ def _watch(observation: Observation, progress: Progress) -> None:
 
 
 def _result(
-    cloud: Cloud, bucket: str, file: str, rows: "list[Row]", observation: Observation, seconds: float
+    cloud: Cloud, rows: "list[Row]", observation: Observation, *, bucket: str, file: str, seconds: float
 ) -> Result:
     from tasks_cli.demo.audit import Arrivals, Audit  # noqa: PLC0415
 
