@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SqsTransport"]
 
+_PRIORITIES = tuple(Priority)
+
 
 class SqsTransport:
     """Sends tasks to a queue, or to one queue per priority.
@@ -26,6 +28,10 @@ class SqsTransport:
 
     def __init__(self, queue_urls: str | Mapping[Priority | str, str], client: Any | None = None) -> None:
         named = {Priority.DEFAULT: queue_urls} if isinstance(queue_urls, str) else queue_urls
+        if not (named and all(named.values()) and all(priority in _PRIORITIES for priority in named)):
+            raise ValueError(
+                f"queue_urls is a queue's URL or name, or one for each of {', '.join(_PRIORITIES)}, given {queue_urls!r}"
+            )
         self._queues = {Priority(priority): queue for priority, queue in named.items()}
         self._client = client
 
@@ -49,9 +55,8 @@ class SqsTransport:
     def _queue(self, priority: Priority) -> str:
         queue = self._queues.get(priority) or self._queues.get(Priority.DEFAULT)
         if not queue:
-            known = ", ".join(one.value for one in self._queues)
             raise DispatchError(
-                f"this SqsTransport has queues for {known or 'no priority'}: "
-                f"give it one for {priority.value!r} or for 'default'"
+                f"this SqsTransport has queues for {', '.join(self._queues)}, and none for {priority}: "
+                "give it one, or one for 'default'"
             )
         return queue
