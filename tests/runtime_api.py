@@ -24,6 +24,7 @@ from tasks_cli.local.process import end_group
 
 FUNCTION_NAME = "function"
 _POLL_SECONDS = 0.01
+_TO_THE_EMULATOR = "\x1etasks-local"
 
 
 class Result(NamedTuple):
@@ -195,11 +196,16 @@ class FunctionProcess:
                 answer = self._answers.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 if ended:
-                    return Result("crash", None, None, self._printed.read())
+                    return Result("crash", None, None, self._output())
                 continue
             if answer.request_id in {request_id, None}:
                 body = json.loads(answer.body)
                 error_type = body.get("errorType") if answer.kind == "error" else None
-                return Result(answer.kind, body, error_type, self._printed.read())
+                return Result(answer.kind, body, error_type, self._output())
         self._process.kill()
-        raise TimeoutError(f"no answer within {timeout} s; it printed: {self._printed.read()}")
+        raise TimeoutError(f"no answer within {timeout} s; it printed: {self._output()}")
+
+    def _output(self) -> str:
+        """What was printed since the last time, without the lines by which a function talks to the emulator."""
+        lines = self._printed.read().split("\n")
+        return "\n".join(line for line in lines if not line.startswith(_TO_THE_EMULATOR))
