@@ -30,7 +30,7 @@ _REASON_CHARACTERS = 100
 
 @app.command("list")
 def list_letters(*, queue: QueueName = None, stack: Stack = None, aws: Aws = False, json: output.Json = False) -> None:
-    r"""List the dead letters: the task, how often it was tried, and the reason.
+    """List the dead letters: the task, how often it was tried, and the reason.
 
     On AWS this receives them, which hides each for 5 seconds and counts as a receive.
 
@@ -62,7 +62,7 @@ def show(
     aws: Aws = False,
     json: output.Json = False,
 ) -> None:
-    r"""Show one dead letter: its error with the traceback, its times, and the message itself.
+    """Show one dead letter: its error with the traceback, its times, and the message itself.
 
     \b
     Examples:

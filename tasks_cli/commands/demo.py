@@ -33,7 +33,7 @@ def demo(
     lose_invoice: LoseInvoice = None,
     json: output.Json = False,
 ) -> None:
-    r"""Deploy sample_app to a local cloud, run it on a file of orders, and check every one.
+    """Deploy sample_app to a local cloud, run it on a file of orders, and check every one.
 
     Figures come from the functions' logs, the dead letter queues, the e-mails that SES was given and the files in S3.
     The mail gateway turns away some mails at first, so that there is something to retry. The exit code is 1 if an

@@ -39,7 +39,7 @@ def dispatch(
     aws: Aws = False,
     json: output.Json = False,
 ) -> None:
-    r"""Run a task in the background, by its name; the app's code is not imported.
+    """Run a task in the background, by its name; the app's code is not imported.
 
     Arguments are JSON where they can be: 3, true, '"3"', '{"width": 2}'; anything else is text.
     Put -- before arguments that start with a dash.

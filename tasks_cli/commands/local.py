@@ -37,7 +37,7 @@ FOLLOW_SECONDS = 0.5
 
 @app.command("up")
 def up(*, port: Port = 0, enforce_iam: EnforceIam = False, json: output.Json = False) -> None:
-    r"""Start the local cloud of this folder; returns when it is ready.
+    """Start the local cloud of this folder; returns when it is ready.
 
     It runs until `tasks local down`. Its address is in .tasks/local.json, what it logs in .tasks/local.log.
 
@@ -60,7 +60,7 @@ def up(*, port: Port = 0, enforce_iam: EnforceIam = False, json: output.Json = F
 
 @app.command("deploy")
 def deploy(*, app: App = None, validate: Validate = False, json: output.Json = False) -> None:
-    r"""Synthesize the CDK app and deploy its stacks to the local cloud of this folder; again updates them.
+    """Synthesize the CDK app and deploy its stacks to the local cloud of this folder; again updates them.
 
     \b
     Examples:
@@ -117,7 +117,7 @@ def status(*, json: output.Json = False) -> None:
 
 @app.command("logs")
 def logs(function: LoggedFunction = None, *, follow: Follow = False, json: output.Json = False) -> None:
-    r"""Print what the functions of the local cloud print, the oldest first.
+    """Print what the functions of the local cloud print, the oldest first.
 
     With --json every line of the logs as a document, Lambda's START, END and REPORT lines included.
 

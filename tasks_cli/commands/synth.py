@@ -17,7 +17,7 @@ Validate = Annotated[
 
 
 def synth(*, app: App = None, validate: Validate = False, json: output.Json = False) -> None:
-    r"""Synthesize the CDK app into cdk.out, without the CDK command line.
+    """Synthesize the CDK app into cdk.out, without the CDK command line.
 
     \b
     Examples:

@@ -27,7 +27,7 @@ def worker(
     stack: Stack = None,
     aws: Aws = False,
 ) -> None:
-    r"""Poll a queue and run its tasks in this process, until SIGTERM or Ctrl-C; what runs then is finished first.
+    """Poll a queue and run its tasks in this process, until SIGTERM or Ctrl-C; what runs then is finished first.
 
     The queue is that of the modules' namespace and the priority. On AWS the routes are those of --stack, or the
     TASK_ROUTE__... variables of the environment, as `dispatch_environment` of a construct gives them.

@@ -36,12 +36,17 @@ def tasks(*arguments: str, folder: Path, **environment: str) -> "subprocess.Comp
 
 @pytest.mark.parametrize(
     "command",
-    ["synth", "local up", "local deploy", "local status", "local logs", "local down", "dispatch", "dead-letters list"],
+    [
+        *("synth", "demo", "local up", "local deploy", "local status", "local logs", "local down"),
+        *("dispatch", "dead-letters list", "dead-letters show"),
+    ],
 )
 def test_every_command_explains_itself(command: str) -> None:
     result = CliRunner().invoke(app, [*command.split(), "--help"])
     assert result.exit_code == 0
     assert "--json" in result.stdout
+    examples = result.stdout.partition("Examples:")[2].splitlines()
+    assert command in {"local status", "local down"} or examples[1].startswith(f"    tasks {command}")
 
 
 def test_help_is_quick_because_it_loads_neither_boto3_nor_the_cdk() -> None:
