@@ -92,7 +92,7 @@ METADATA_KEY: Final = "lambda-task-constructs"
 """Key in the ``Metadata`` of a function resource under which its construct tells tools what it serves.
 
 ``{"construct": "ManagedAsyncTask", "path": "Shop/Invoice", "modules": ["shop.tasks"],
-"routes": {"TASK_ROUTE__SHOP_TASKS_INVOICE": "sqs:Shop-Invoice-1A2B"}, "dead_letter_queue": "Shop-TaskDeadLetters-3C4D"}``
+"routes": {"TASK_ROUTE__SHOP_TASKS_INVOICE": "sqs:Shop-Invoice-1A2B"}, "dead_letter_queue": "Shop-DeadLetters-3C4D"}``
 """
 
 # --- Routes ----------------------------------------------------------------------------------------------------------

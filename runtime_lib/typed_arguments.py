@@ -1,7 +1,7 @@
 """Arguments of types that JSON does not have, through msgspec, or pydantic where a pydantic model is involved."""
 
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from runtime_lib.errors import TaskDefinitionError
@@ -68,7 +68,7 @@ def _alike(one: Any, other: Any) -> bool:
         return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
     if hasattr(one, "isoformat"):
         return bool(one.isoformat() == other.isoformat())
-    fields = getattr(one, "__struct_fields__", None) or getattr(one, "__dataclass_fields__", ())
+    fields: Iterable[str] = getattr(one, "__struct_fields__", ()) or getattr(one, "__dataclass_fields__", ())
     return bool(fields) and all(_alike(getattr(one, name), getattr(other, name)) for name in fields)
 
 

@@ -90,7 +90,7 @@ def permit_mail_by_its_sender() -> None:
 
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonses.html
     """
-    from ministack.core import iam_actions  # type: ignore[import-untyped]  # noqa: PLC0415
+    from ministack.core import iam_actions  # noqa: PLC0415
 
     extract, context = iam_actions.extract_resource_arn, iam_actions.request_tag_context
 

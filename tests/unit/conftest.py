@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boto3 import client
+from moto import mock_aws
 
 from constructs_lib._source import SourceTree, TaskReferenceError
 from runtime_lib import clients, contract, queues
@@ -47,9 +49,6 @@ def refusal() -> Callable[[Callable[[], object]], str]:
 @pytest.fixture(scope="module")
 def sqs() -> Iterator[Any]:
     """A client of an SQS of its own."""
-    from boto3 import client
-    from moto import mock_aws
-
     with mock_aws():
         yield client("sqs")
 
