@@ -29,9 +29,8 @@ class SqsTransport:
     def __init__(self, queue_urls: str | Mapping[Priority | str, str], client: Any | None = None) -> None:
         named = {Priority.DEFAULT: queue_urls} if isinstance(queue_urls, str) else queue_urls
         if not (named and all(named.values()) and all(priority in _PRIORITIES for priority in named)):
-            raise ValueError(
-                f"queue_urls is a queue's URL or name, or one for each of {', '.join(_PRIORITIES)}, given {queue_urls!r}"
-            )
+            allowed = ", ".join(_PRIORITIES)
+            raise ValueError(f"queue_urls is a queue's URL or name, or one for each of {allowed}, given {queue_urls!r}")
         self._queues = {Priority(priority): queue for priority, queue in named.items()}
         self._client = client
 
