@@ -1,0 +1,98 @@
+"""What fops.background 0.3.0 and taskhawk 4.7.0 get wrong, and where a test shows that this library does not."""
+
+import ast
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime_lib import Priority, SqsTransport, set_transport, task
+from runtime_lib.handlers.priority_task_queues import handler
+from tests.deliveries import TaskQueue
+from tests.polled import Requests, asked
+
+UNIT = Path(__file__).parent
+SHOWN_BY = {
+    "fops: a transport is invisible to other threads, where tasks run inline": (
+        "test_transports.test_a_transport_set_once_is_seen_by_every_thread_and_asyncio_task"
+    ),
+    "fops: a failed send is only logged": "test_transports.test_a_failed_send_raises_from_every_way_to_dispatch",
+    "fops: the receiver imports what a message names": (
+        "test_registry.test_a_message_imports_and_calls_nothing_that_is_no_task"
+    ),
+    "fops: an async def is never awaited": "test_transport_eager.test_an_async_task_runs_to_its_end",
+    "fops: an async def is never awaited, on Lambda": "test_handlers_isolation.test_async_tasks_of_a_batch_run_at_the_same_time",
+    "fops: the payload is logged": (
+        "test_execution.test_each_run_is_one_log_record_with_its_message_and_without_its_arguments"
+    ),
+    "fops: guards are asserts": "test_task_decoration.test_refusals_hold_under_python_o",
+    "fops: messages have no id": "test_task.test_a_dispatch_sends_one_envelope_and_returns_its_id",
+    "fops: there is no retry": "test_execution.test_what_a_task_raises_becomes_an_outcome",
+    "fops: there is no dead letter": "test_dead_letters.test_a_dead_letter_is_the_untouched_body_and_one_attribute",
+    "fops: sizes are not checked": "test_task.test_too_large_a_message_is_refused_with_its_size_and_the_limit",
+    "taskhawk: requeueing dead letters of HIGH fills another queue": (
+        "test_redrive.test_letters_of_the_high_priority_queue_go_back_there_and_those_of_the_default_one_there"
+    ),
+    "taskhawk: a saved invocation leaks headers": "test_task.test_a_saved_invocation_keeps_nothing_of_its_uses",
+    "taskhawk: args='xy' is splatted, [] and null and a bad priority raise anything": (
+        "test_envelope.test_a_malformed_message_is_one_error_that_names_field_expected_and_found"
+    ),
+    "taskhawk: IgnoreException fails the event": "test_handlers_sqs.test_a_discarded_message_is_done",
+    "taskhawk: annotations that are text break metadata": "test_arguments.test_the_library_passes_what_a_task_asks_for",
+    "taskhawk: an invalid message is retried for ever": "test_admission.test_a_malformed_message_is_given_up_at_once",
+    "taskhawk: a message of an unknown task is retried for ever": (
+        "test_admission.test_a_message_that_cannot_run_yet_waits_an_hour_for_a_worker_that_can_and_is_given_up_then"
+    ),
+    "taskhawk: a dispatch publishes three times and raises": __name__.rpartition(".")[2]
+    + ".test_a_dispatch_publishes_once_and_returns",
+    "taskhawk: it is not thread-safe": __name__.rpartition(".")[2] + ".test_threads_dispatch_and_run_at_the_same_time",
+}
+
+
+@pytest.mark.parametrize("test", SHOWN_BY.values(), ids=SHOWN_BY)
+def test_a_test_shows_that_it_is_not_so_here(test: str) -> None:
+    module, _, name = test.partition(".")
+    tree = ast.parse((UNIT / f"{module}.py").read_text())
+    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+ran: list[tuple[int, int]] = []
+
+
+@task
+def send(number: int) -> None:
+    ran.append((number, threading.get_ident()))
+
+
+@pytest.fixture(autouse=True)
+def no_transport() -> Any:
+    ran.clear()
+    yield
+    set_transport(None)
+
+
+@pytest.mark.parametrize("priority", Priority)
+def test_a_dispatch_publishes_once_and_returns(
+    priority: Priority, queue: TaskQueue, sqs: Any, requests: Requests
+) -> None:
+    set_transport(SqsTransport({priority: queue.url, "default": queue.dead_letter_url, priority.value: queue.url}, sqs))
+    handle = send.with_priority(priority).dispatch(1)
+    ((entry,),) = [params["Entries"] for params in asked(requests, "SendMessageBatch")]
+    assert json.loads(entry["MessageBody"])["id"] == handle.id
+    assert handler(queue.event(), None) == {"batchItemFailures": []}
+    assert [number for number, _ in ran] == [1]
+
+
+def test_threads_dispatch_and_run_at_the_same_time(queue: TaskQueue, sqs: Any) -> None:
+    set_transport(SqsTransport(queue.url, client=sqs))
+    saved = send.with_headers(request_id="1")
+    with ThreadPoolExecutor(8) as threads:
+        handles = list(threads.map(saved.dispatch, range(40)))
+    assert len({handle.id for handle in handles}) == 40
+    events = [queue.event() for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda event: handler(event, None), events)) == [{"batchItemFailures": []}] * 4
+    assert sorted(number for number, _ in ran) == list(range(40))
