@@ -129,17 +129,16 @@ def _send_batch(sqs: Any, url: str, batch: list[Entry]) -> list[FailedMessage]:
             )
         except Exception as error:  # noqa: BLE001  (botocore has retried what can be; its errors share no base class)
             return failed + [FailedMessage(entry.id, type(error).__name__, str(error)) for entry in waiting.values()]
-        refused = response.get("Failed", [])
         again = {}
-        for one in refused:
-            entry = waiting[int(one["Id"])]
+        for one in response.get("Failed", []):
+            number = int(one["Id"])
             if one.get("SenderFault") or attempt == _SEND_ATTEMPTS - 1:
-                failed.append(FailedMessage(entry.id, one.get("Code", "?"), one.get("Message", "")))
+                failed.append(FailedMessage(waiting[number].id, one.get("Code", "?"), one.get("Message", "")))
             else:
-                again[int(one["Id"])] = entry
-        if not again:
-            return failed
+                again[number] = waiting[number]
         waiting = again
+        if not waiting:
+            break
     return failed
 
 

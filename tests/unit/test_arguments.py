@@ -276,6 +276,14 @@ def test_a_name_for_type_checkers_only_is_refused_when_it_is_needed(later: bool)
     assert "parameter 'order' is annotated 'Order'" in outcome.reason
 
 
+def test_a_module_that_lacks_an_attribute_yet_is_asked_again() -> None:
+    module = define("import types\nlater = types.SimpleNamespace()\n@task\ndef send(order: 'later.Order'): ...")
+    with pytest.raises(TaskDefinitionError, match=r"parameter 'order' is annotated 'later\.Order'"):
+        module.send.call(1)
+    module.later.Order = int
+    module.send.call(1)
+
+
 def test_a_missing_name_of_a_variadic_parameter_is_named() -> None:
     module = define("@task\ndef send(**orders: 'Order'): ...")
     with pytest.raises(TaskDefinitionError, match="parameter 'orders' is annotated 'Order'"):

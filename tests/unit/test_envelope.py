@@ -159,6 +159,13 @@ def test_what_is_no_json_is_refused_by_its_name(args: Any, kwargs: Any, headers:
         Envelope.new("shop.send", args, kwargs, priority=Priority.DEFAULT, headers=headers).encode()
 
 
+def test_metadata_that_is_no_json_is_refused() -> None:
+    envelope = Envelope.new("shop.send", [], {}, priority=Priority.DEFAULT)
+    envelope.metadata["at"] = math.nan
+    with pytest.raises(ArgumentError, match=r"^shop\.send\(\) cannot be sent as JSON: Out of range float"):
+        envelope.encode()
+
+
 # --- What is no message ----------------------------------------------------------------------------------------------
 
 NOT_JSON = {

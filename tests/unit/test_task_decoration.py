@@ -174,10 +174,10 @@ def test_a_plain_call_of_an_async_task_gives_its_coroutine() -> None:
 def test_options_are_kept() -> None:
     send = load("""
         from runtime_lib import Priority, Retry, task
-        @task(name="mail.send", priority=Priority.LOW, namespace=["mail", "news"], retry=Retry(7), schema_version=2, max_hops=0)
+        @task(name="mail.decorated", priority=Priority.LOW, namespace=["mail", "news"], retry=Retry(7), schema_version=2, max_hops=0)
         def send(): ...
         """).send
-    assert (send.name, send.priority, send.namespaces) == ("mail.send", Priority.LOW, ("mail", "news"))
+    assert (send.name, send.priority, send.namespaces) == ("mail.decorated", Priority.LOW, ("mail", "news"))
     assert (send.retry, send.schema_version, send.max_hops) == (Retry(7), 2, 0)
 
 

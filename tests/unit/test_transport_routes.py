@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -96,6 +97,24 @@ def test_an_override_comes_before_the_process_transport_and_that_before_the_rout
         send.dispatch("override")
     assert ran == ["override"]
     assert [call.envelope.args for call in process.sent] == [["process"]]
+
+
+def test_a_function_is_invoked_by_its_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    invoked: list[str] = []
+
+    def invoke(*, FunctionName: str, **_: Any) -> dict[str, Any]:  # noqa: N803
+        invoked.append(FunctionName)
+        return {"StatusCode": 202}
+
+    monkeypatch.setattr(clients, "_clients", {"lambda": SimpleNamespace(invoke=invoke)})
+    monkeypatch.setenv("TASK_ROUTE__MAIL", "lambda:mail:live")
+    monkeypatch.setenv("FOPS_BACKGROUND_TASKS_LAMBDA_NAME", "background")
+    send.dispatch()
+    plain.dispatch()
+    assert invoked == ["mail:live", "background"]
+    with pytest.raises(DispatchError, match="cannot be delayed by 5 s"):
+        send.with_delay(5).dispatch()
+    assert ran == []
 
 
 @pytest.mark.parametrize("value", ["mail", "sns:topic", "sqs:"])
