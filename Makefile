@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# A peer that tests/compat runs for real, in an environment of its own: its dependencies would contradict ours.
-PEER := $(VENV)/taskhawk
+# What tests/compat runs for real, each in an environment of its own: their dependencies would contradict ours.
+PEERS := $(VENV)/taskhawk/.ready $(VENV)/oldest_boto3/.ready
+COMPILE := $(VENV)/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 .DEFAULT_GOAL := help
 
 .PHONY: help setup demo test lint types synth bench lock clean
@@ -14,7 +15,7 @@ help: ## Show this help
 setup: $(VENV)/.ready ## Create .venv with the locked dependencies and this project
 demo: $(VENV)/.ready ## Deploy sample_app to a local cloud and run it on a file of orders
 	@$(BIN)/tasks demo
-test: $(VENV)/.ready $(PEER)/.ready ## Run every test
+test: $(VENV)/.ready $(PEERS) ## Run every test
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 lint: $(VENV)/.ready ## Check style and formatting
 	$(BIN)/ruff check .
@@ -28,8 +29,9 @@ bench: $(VENV)/.ready ## Measure imports and messages beside their floor
 	$(BIN)/python -m benchmarks
 lock: ## Choose newer dependencies and write the lock files
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv
-	$(VENV)/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.lock
-	$(VENV)/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header tests/compat/requirements.in -o tests/compat/requirements.lock
+	$(COMPILE) --extra dev pyproject.toml -o requirements.lock
+	$(COMPILE) tests/compat/taskhawk.in -o tests/compat/taskhawk.lock
+	$(COMPILE) tests/compat/oldest_boto3.in -o tests/compat/oldest_boto3.lock
 clean: ## Remove the environment and everything generated
 	rm -rf $(VENV) cdk.out .tasks .mypy_cache .pytest_cache .ruff_cache
 
@@ -44,8 +46,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(PEER)/.ready: tests/compat/requirements.lock | $(BIN)/python
-	@echo "Installing taskhawk into $(PEER) for tests/compat (once) ..."
-	@$(BIN)/python -m venv $(PEER)
-	@$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/compat/requirements.lock
+$(VENV)/%/.ready: tests/compat/%.lock | $(BIN)/python
+	@echo "Installing $* into $(VENV)/$* for tests/compat (once) ..."
+	@$(BIN)/python -m venv $(VENV)/$*
+	@$(VENV)/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
