@@ -41,14 +41,13 @@ broken = False
 requeued = requeue_dead_letters(DEAD_LETTERS)
 before = sorted(ran)
 work()
-print(
-    json.dumps(
-        {
-            "boto3": boto3.__version__,
-            "before": before,
-            "after": sorted(ran),
-            "reasons": [read_dead_letter(message).failure.reason for message in lying],
-            "requeued": requeued,
-        }
-    )
+json.dump(
+    {
+        "boto3": boto3.__version__,
+        "before": before,
+        "after": sorted(ran),
+        "reasons": [read_dead_letter(message).failure.reason for message in lying],
+        "requeued": requeued,
+    },
+    sys.stdout,
 )
