@@ -91,6 +91,8 @@ class BackOffice(cdk.Stack):
             task="sample_app.intake:accept",
             batch_size=10,
             max_concurrency=2,
+            # More than a refund waits for its order, so that it is the task which gives up, and says why.
+            max_receive_count=30,
             memory_size=256,
             environment=bucket,
             policy_statements=[self._may("orders/*", "s3:GetObject", "s3:PutObject"), self._may_list("orders/*")],
