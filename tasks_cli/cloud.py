@@ -36,7 +36,9 @@ class Cloud:
     def __init__(self, *, url: str | None = None, ca_bundle: Path | None = None) -> None:
         self.url = url
         self.ca_bundle = ca_bundle
-        self._session = boto3.Session() if url is None else _local_session()
+        # boto3 knows AWS_DEFAULT_REGION alone; the AWS command line takes AWS_REGION before it.
+        region = os.environ.get("AWS_REGION") or None
+        self._session = boto3.Session(region_name=region) if url is None else _local_session()
         self._clients: dict[str, Any] = {}
         self._making_client = Lock()
 
@@ -53,6 +55,8 @@ class Cloud:
     def use_in_this_process(self) -> None:
         """Let boto3's defaults lead to this cloud from now on, as they do inside its functions."""
         if self.url is None:
+            if self.region:
+                os.environ["AWS_DEFAULT_REGION"] = self.region
             return
         for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE"):
             os.environ.pop(name, None)

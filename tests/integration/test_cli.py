@@ -158,7 +158,7 @@ def test_with_aws_the_users_own_settings_lead_to_the_cloud_and_the_stack_is_name
         "AWS_ENDPOINT_URL": running.url,
         "AWS_CA_BUNDLE": str(running.ca_bundle),
         "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "",
     }
 
     def on_aws(*arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boto3
 import pytest
 from typer.testing import CliRunner
 
@@ -104,6 +105,18 @@ def test_the_local_cloud_is_reached_without_the_users_profile_credentials_or_pro
     assert client.meta.region_name == "us-east-1"
     assert client.meta.config.proxies == {}
     assert client._request_signer._credentials.access_key == "test"
+
+
+def test_on_aws_the_region_is_the_one_that_the_aws_command_line_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    cloud = Cloud()
+    assert (cloud.region, cloud.client("sqs").meta.region_name) == ("eu-west-1", "eu-west-1")
+    cloud.use_in_this_process()
+    assert boto3.client("sqs").meta.region_name == "eu-west-1"
+    monkeypatch.setenv("AWS_REGION", "")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
+    assert Cloud().region == "eu-north-1"
 
 
 def test_arguments_are_json_where_they_can_be_else_text() -> None:
