@@ -37,13 +37,18 @@ def app_command(project: Path, given: str | None) -> str:
 
     Raises:
         UsageError: there is neither.
+        SynthesisError: ``cdk.json`` is not what it should be.
     """
     command = given or _settings(project / "cdk.json").get("app")
     if not command:
         raise UsageError(
             f"{project} has no cdk.json with an 'app': say how the CDK app is run, as in --app 'python app.py'"
         )
-    return str(command)
+    if not isinstance(command, str):
+        raise SynthesisError(
+            f"'app' in {project / 'cdk.json'} must be one string, as in 'python app.py', not {command!r}"
+        )
+    return command
 
 
 def synthesize(command: str, project: Path, *, validate: bool = False) -> tuple[Path, list[Note]]:
@@ -54,8 +59,8 @@ def synthesize(command: str, project: Path, *, validate: bool = False) -> tuple[
     local cloud unless ``CDK_DEFAULT_ACCOUNT`` and ``CDK_DEFAULT_REGION`` name others.
 
     Raises:
-        SynthesisError: the app failed, a construct or a validation reports an error, or something must be looked up in
-            AWS first.
+        SynthesisError: the app failed, a construct or a validation reports an error, something must be looked up in AWS
+            first, or ``cdk.json`` is not what it should be.
     """
     output = project / OUTPUT_FOLDER
     manifest_path, report_path = output / "manifest.json", output / "validation-report.json"
@@ -105,13 +110,16 @@ def _settings(path: Path) -> dict[str, Any]:
 
 def _environment(project: Path, output: Path, *, validate: bool) -> dict[str, str]:
     """What the CDK command line sets for an app, and the node to run it on."""
+    own_context = _settings(project / "cdk.json").get("context", {})
+    if not isinstance(own_context, dict):
+        raise SynthesisError(f"'context' in {project / 'cdk.json'} must be a JSON object, not {own_context!r}")
     context = {
         # Without it the CDK only warns.
         "@aws-cdk/core:validateAgainstDefaultRules": validate,
         "aws:cdk:bundling-stacks": ["**"],
         "aws:cdk:enable-asset-metadata": True,
         "aws:cdk:enable-path-metadata": True,
-        **_settings(project / "cdk.json").get("context", {}),
+        **own_context,
         **_settings(project / "cdk.context.json"),
     }
     environment = {"CDK_DEFAULT_ACCOUNT": LOCAL_ACCOUNT, "CDK_DEFAULT_REGION": LOCAL_REGION, **os.environ}

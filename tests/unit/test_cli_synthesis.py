@@ -45,11 +45,19 @@ def test_without_an_app_the_error_says_how_to_give_one(tmp_path: Path) -> None:
         app_command(tmp_path, None)
 
 
-@pytest.mark.parametrize("content", ["{", "[]"])
-def test_a_cdk_json_that_is_none_is_a_clear_error(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "must hold a JSON object, not list"),
+        ('{"app": ["python", "app.py"]}', r"'app' in .* must be one string, .* not \['python', 'app.py'\]"),
+        ('{"app": "python app.py", "context": [1]}', r"'context' in .* must be a JSON object, not \[1\]"),
+    ],
+)
+def test_a_cdk_json_that_is_none_is_a_clear_error(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "cdk.json").write_text(content)
-    with pytest.raises(SynthesisError, match=r"cdk\.json"):
-        app_command(tmp_path, None)
+    with pytest.raises(SynthesisError, match=message):
+        synthesize(app_command(tmp_path, None), tmp_path)
 
 
 def test_the_app_runs_as_under_the_cdk_command_line(tmp_path: Path) -> None:
