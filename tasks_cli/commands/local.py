@@ -65,7 +65,7 @@ def deploy(*, app: App = None, validate: Validate = False, json: output.Json = F
     \b
     Examples:
       tasks local deploy
-      tasks local deploy --app "python sample_app/app.py"
+      tasks local deploy --app "python app.py"
     """
     from tasks_cli.local import deployment  # noqa: PLC0415
     from tasks_cli.synthesis import app_command, synthesize  # noqa: PLC0415

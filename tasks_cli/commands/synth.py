@@ -22,7 +22,7 @@ def synth(*, app: App = None, validate: Validate = False, json: output.Json = Fa
     \b
     Examples:
       tasks synth
-      tasks synth --validate --app "python sample_app/app.py"
+      tasks synth --validate --app "python app.py"
     """
     from tasks_cli.local.assembly import read_stacks  # noqa: PLC0415
     from tasks_cli.synthesis import app_command, synthesize  # noqa: PLC0415
@@ -35,4 +35,4 @@ def synth(*, app: App = None, validate: Validate = False, json: output.Json = Fa
         return
     for note in notes:
         output.say(f"{note.level}: {note.path}: {note.message}")
-    print(f"Synthesized {', '.join(stacks)} into {folder}")
+    print(f"Synthesized {', '.join(stacks) or 'no stacks'} into {folder}")
