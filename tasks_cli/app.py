@@ -65,12 +65,12 @@ def run() -> NoReturn:
 
 
 def _is_expected(error: Exception) -> bool:
-    """Whether the error's message says it all: AWS refused something, or a task cannot be dispatched or run."""
+    """Whether the error's message says it all: AWS or the system refused something, or a task cannot be dispatched."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  (slow to import)
 
     from runtime_lib.errors import TaskError  # noqa: PLC0415
 
-    return isinstance(error, BotoCoreError | ClientError | TaskError)
+    return isinstance(error, BotoCoreError | ClientError | OSError | TaskError)
 
 
 def _exit(number: int, _frame: object) -> NoReturn:

@@ -52,7 +52,7 @@ def choose_cloud(*, aws: bool) -> "Cloud":
     from tasks_cli.cloud import Cloud  # noqa: PLC0415  (boto3 is slow to import)
 
     if not aws:
-        cloud = local_cloud()
+        cloud = local_cloud(remedy=", or use AWS with --aws")
         output.say(f"Using {cloud}.")
         return cloud
     cloud = Cloud()
@@ -63,8 +63,8 @@ def choose_cloud(*, aws: bool) -> "Cloud":
     return cloud
 
 
-def local_cloud() -> "Cloud":
-    """The local cloud of this folder.
+def local_cloud(*, remedy: str = "") -> "Cloud":
+    """The local cloud of this folder; ``remedy`` is what else can be done where it does not run.
 
     Raises:
         CliError: it does not run.
@@ -73,5 +73,5 @@ def local_cloud() -> "Cloud":
 
     running = find(Path.cwd())
     if running is None:
-        raise CliError("no local cloud of this folder runs: start one with `tasks local up`, or use AWS with --aws")
+        raise CliError(f"no local cloud of this folder runs: start one with `tasks local up`{remedy}")
     return running.cloud()

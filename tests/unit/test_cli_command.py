@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,7 +62,8 @@ def test_help_is_quick_because_it_loads_neither_boto3_nor_the_cdk() -> None:
     ("arguments", "code", "message"),
     [
         (["local", "status"], 1, "error: no local cloud of this folder runs: start one with `tasks local up`"),
-        (["dispatch", "shop.mail.send"], 1, "error: no local cloud of this folder runs"),
+        (["local", "logs"], 1, "`tasks local up`\n"),
+        (["dispatch", "shop.mail.send"], 1, "start one with `tasks local up`, or use AWS with --aws\n"),
         (["dispatch", "shop.mail.send", "--aws"], 1, "error: AWS has no region here"),
         (["dispatch", "shop.mail.send", "--priority", "huge"], 2, "error: there is no priority 'huge'"),
         (["synth"], 2, "has no cdk.json"),
@@ -77,6 +79,13 @@ def test_an_error_is_one_clear_message_with_its_exit_code(
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".tasks").touch()
+    result = tasks("local", "up", folder=tmp_path)
+    assert result.returncode == 1
+    assert re.fullmatch(r"error: .*File exists: .*\.tasks'\n", result.stderr)
 
 
 def test_down_without_a_local_cloud_is_no_error(tmp_path: Path) -> None:
