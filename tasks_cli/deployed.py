@@ -104,10 +104,12 @@ def find_namespace(deployed: Sequence[Function], module: str) -> str:
         return found.pop()
     if found:
         raise CliError(f"several constructs serve {module!r}: choose one by --namespace {' or '.join(sorted(found))}")
-    known = ", ".join(sorted({module for function in deployed for module in function.modules})) or "none"
+    modules = {module for function in deployed if _namespaces(function) for module in function.modules}
+    tasks = {route for function in deployed if function.construct == _SERVES_ONE_TASK for route in function.routes}
     raise CliError(
-        f"no deployed construct serves a namespace with tasks of {module!r}; modules served are: {known}. Deploy one, "
-        "or name the namespace by --namespace"
+        f"no deployed construct serves a namespace with tasks of {module!r}; served are the modules "
+        f"{', '.join(sorted(modules)) or '(none)'} and, by their routes, the tasks "
+        f"{', '.join(sorted(tasks)) or '(none)'}: check the name, deploy one, or name the namespace by --namespace"
     )
 
 

@@ -71,7 +71,8 @@ def show(
     """
     found = [one for one in _letters(queue=queue, stack=stack, aws=aws) if one[1].id.startswith(message)]
     if len(found) != 1:
-        raise CliError(f"{len(found)} dead letters have an id that begins with {message!r}")
+        many = f"{len(found)} dead letters have ids that begin with {message!r}: give more of one"
+        raise CliError(many if found else f"no dead letter has an id that begins with {message!r}: list them first")
     where, letter = found[0]
     if json:
         output.print_json(_as_json(where, letter))

@@ -81,6 +81,20 @@ def test_an_error_is_one_clear_message_with_its_exit_code(
     assert result.stdout == ""
 
 
+def test_without_its_packages_the_command_says_how_to_install_them(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-S", "-m", "tasks_cli", "demo"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.endswith("pip install 'lambda-task-constructs[local]'\n")
+
+
 def test_what_the_system_refuses_is_one_line(tmp_path: Path) -> None:
     (tmp_path / ".tasks").touch()
     result = tasks("local", "up", folder=tmp_path)
@@ -168,10 +182,9 @@ def test_a_task_goes_to_the_server_of_its_module(module: str, namespace: str) ->
 
 
 def test_a_task_that_nothing_serves_is_refused_with_what_is_served() -> None:
-    with pytest.raises(
-        CliError, match=r"serves a namespace with tasks of 'shop\.nope'; modules served are: shop\.mail"
-    ):
-        find_namespace(DEPLOYED, "shop.nope")
+    served = r"modules shop\.mail, shop\.urgent and, by their routes, the tasks TASK_ROUTE__SHOP_TASKS_INVOICE:"
+    with pytest.raises(CliError, match=rf"a namespace with tasks of 'shop\.tasks'; served are the {served} check"):
+        find_namespace([MAIL, INVOICE, HIGH, PLAIN], "shop.tasks")
 
 
 def test_a_module_of_two_servers_needs_the_namespace() -> None:
