@@ -32,7 +32,8 @@ lock: ## Choose newer dependencies and write the lock files
 	$(COMPILE) --extra dev pyproject.toml -o requirements.lock
 	$(COMPILE) tests/compat/taskhawk.in -o tests/compat/taskhawk.lock
 	$(COMPILE) tests/compat/oldest_boto3.in -o tests/compat/oldest_boto3.lock
-clean: ## Remove the environment and everything generated
+clean: ## End the local cloud of this folder, then remove the environment and everything generated
+	-@! [ -x $(BIN)/tasks ] || $(BIN)/tasks local down
 	rm -rf $(VENV) cdk.out .tasks .mypy_cache .pytest_cache .ruff_cache
 
 $(BIN)/python:
