@@ -1,4 +1,4 @@
-"""Deploys a synthesized CDK app to the local cloud, as `cdk deploy` does to AWS, and removes it."""
+"""Deploys a synthesized CDK app to the local cloud, as `cdk deploy` does to AWS."""
 
 import json
 import time
@@ -22,7 +22,7 @@ _NO_CHANGES = "No updates are to be performed"
 
 
 class DeploymentError(CliError):
-    """A stack could not be deployed or removed."""
+    """A stack could not be deployed."""
 
 
 class DeployedStack(NamedTuple):
@@ -46,14 +46,6 @@ def deploy(cloud: Cloud, directory: Path) -> list[DeployedStack]:
     name, value = _BOOTSTRAP_VERSION
     cloud.client("ssm").put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
     return [_deploy_stack(cloud, stack) for stack in assembly]
-
-
-def destroy(cloud: Cloud, directory: Path) -> list[str]:
-    """Delete every stack of the assembly in ``directory``, in the reverse order; the names of those there were."""
-    names = [stack.name for stack in reversed(read_stacks(directory)) if stacks.describe(cloud, stack.name)]
-    for name in names:
-        _delete(cloud, name)
-    return names
 
 
 def _deploy_stack(cloud: Cloud, stack: Stack) -> DeployedStack:

@@ -257,16 +257,6 @@ def test_a_failed_deployment_says_which_resource_and_why_and_can_be_repeated(clo
             deployment.deploy(cloud, synthesize(tmp_path / attempt, build("absent")))
 
 
-def test_destroy_deletes_every_stack(cloud: Cloud, tmp_path: Path) -> None:
-    assembly = synthesize(tmp_path, lambda app: aws_sqs.Queue(cdk.Stack(app, "Gone"), "Q", queue_name="gone"))
-    deployment.deploy(cloud, assembly)
-    assert deployment.destroy(cloud, assembly) == ["Gone"]
-    assert stacks.describe(cloud, "Gone") is None
-    with pytest.raises(cloud.client("sqs").exceptions.QueueDoesNotExist):
-        cloud.client("sqs").get_queue_url(QueueName="gone")
-    assert deployment.destroy(cloud, assembly) == []
-
-
 def test_a_stack_for_another_account_is_refused(cloud: Cloud, tmp_path: Path) -> None:
     environment = cdk.Environment(account="123456789012", region="eu-west-1")
     assembly = synthesize(tmp_path, lambda app: cdk.Stack(app, "Elsewhere", env=environment))
