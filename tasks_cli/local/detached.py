@@ -49,7 +49,7 @@ def start(
     (project / _FOLDER).mkdir(exist_ok=True)
     (project / _FOLDER / ".gitignore").write_text("*\n")
     # The emulator holds the lock until it ends: that says whether one runs, whatever became of the state file.
-    with _lock(project) as (lock, is_free):
+    with _lock(project, fcntl.LOCK_EX) as (lock, is_free):
         if not is_free:
             running = find(project)
             where = f"at {running.url} (process {running.process_id})" if running else "and is starting or ending"
@@ -87,7 +87,8 @@ def find(project: Path) -> RunningCloud | None:
     """The project's local cloud, if one runs."""
     if not _lock_path(project).exists():
         return None
-    with _lock(project) as (_, is_free):
+    # Shared, so that two commands that look at once do not take each other for a cloud.
+    with _lock(project, fcntl.LOCK_SH) as (_, is_free):
         return None if is_free else _read(project)
 
 
@@ -119,12 +120,12 @@ def _lock_path(project: Path) -> Path:
 
 
 @contextmanager
-def _lock(project: Path) -> Iterator[tuple[int, bool]]:
+def _lock(project: Path, kind: int) -> Iterator[tuple[int, bool]]:
     """Open the lock and try to take it: its descriptor, and whether it was free."""
     descriptor = os.open(_lock_path(project), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             yield descriptor, False
         else:

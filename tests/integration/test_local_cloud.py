@@ -1,5 +1,6 @@
 """The local cloud: what it deploys, how it runs functions, and that nothing of it is left behind."""
 
+import fcntl
 import json
 import os
 import signal
@@ -383,7 +384,10 @@ def test_the_state_of_an_ended_cloud_is_not_taken_for_a_running_one(tmp_path: Pa
     running = detached.start(tmp_path)
     os.killpg(running.process_id, signal.SIGKILL)
     os.waitpid(running.process_id, 0)
-    assert detached.find(tmp_path) is None
+    with (tmp_path / ".tasks" / "local.lock").open() as other:
+        # Another command looks at the same time.
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert detached.find(tmp_path) is None
     again = detached.start(tmp_path)
     assert detached.end(tmp_path) == again
     assert not Path(running.directory).exists()
