@@ -43,7 +43,8 @@ class ManagedAsyncTask(TaskServer):
         visibility_timeout: how long SQS waits for a report before it delivers again, at least the function's timeout.
             Default: six times the function's timeout and the batching window.
         dead_letter_queue: a standard queue for what is given up. Default: the one that the stack's tasks share.
-        encryption_key: key of the queue. Default: a key that SQS manages.
+        encryption_key: key of the queue, not of the shared dead letter queue: give a ``dead_letter_queue`` with it.
+            Default: a key that SQS manages.
         entry: a handler of your own as ``module:function``, which calls ours. Default: ours.
         options: see `FunctionOptions`.
 
