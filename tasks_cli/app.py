@@ -48,7 +48,10 @@ app.add_typer(dead_letters.app, name="dead-letters")
 
 def run() -> NoReturn:
     """Run one command and exit with its code."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup tasks worker …` has it
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         # As SystemExit, so that every `with` and `finally` on the way ends what it started.
         signal.signal(number, _exit)
     try:

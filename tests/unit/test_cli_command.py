@@ -95,6 +95,20 @@ def test_without_its_packages_the_command_says_how_to_install_them(tmp_path: Pat
     assert result.stderr.endswith("pip install 'lambda-task-constructs[local]'\n")
 
 
+HANGUP = """
+import os, signal, sys
+from tasks_cli import app
+signal.signal(signal.SIGHUP, getattr(signal, sys.argv[1]))  # as the shell does, or nohup
+app.app = lambda: os.kill(os.getpid(), signal.SIGHUP)
+app.run()
+"""
+
+
+@pytest.mark.parametrize(("started", "code"), [("SIG_DFL", 129), ("SIG_IGN", 0)])
+def test_a_hangup_ends_the_command_unless_nohup_started_it(started: str, code: int) -> None:
+    assert subprocess.run([sys.executable, "-c", HANGUP, started], cwd=ROOT, check=False).returncode == code
+
+
 def test_what_the_system_refuses_is_one_line(tmp_path: Path) -> None:
     (tmp_path / ".tasks").touch()
     result = tasks("local", "up", folder=tmp_path)
