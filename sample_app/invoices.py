@@ -1,18 +1,10 @@
 """Invoices, rendered one by one, as files in S3."""
 
-import os
-from functools import cache
 from html import escape
 from string import Template
-from typing import TYPE_CHECKING
-
-import boto3
 
 from runtime_lib import task
-from sample_app import receipts
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+from sample_app import files, receipts
 
 __all__ = ["page", "render"]
 
@@ -30,17 +22,12 @@ _PAGE = Template("""\
 """)
 
 
-@cache
-def _s3() -> "S3Client":
-    return boto3.client("s3")
-
-
 @task
 def render(order_id: str, customer: str, email: str, item: str, total: str) -> None:
     """Write an order's invoice, then have it sent; a second run writes the same file again."""
     key = f"invoices/{order_id}.html"
-    _s3().put_object(
-        Bucket=os.environ["SHOP_BUCKET"],
+    files.s3().put_object(
+        Bucket=files.bucket(),
         Key=key,
         Body=page(order_id, customer, item, total).encode(),
         ContentType="text/html; charset=utf-8",

@@ -5,22 +5,11 @@ an order, however many try at the same time.
 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html)
 """
 
-import os
-from functools import cache
-from typing import TYPE_CHECKING
-
-import boto3
 from botocore.exceptions import ClientError
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+from sample_app import files
 
 __all__ = ["claim", "has"]
-
-
-@cache
-def _s3() -> "S3Client":
-    return boto3.client("s3")
 
 
 def claim(key: str, message_id: str) -> bool:
@@ -28,14 +17,14 @@ def claim(key: str, message_id: str) -> bool:
 
     The message that has it gets True again, so that a task which failed later on can go on where it was.
     """
-    bucket, name = os.environ["SHOP_BUCKET"], f"orders/{key}"
+    name = f"orders/{key}"
     try:
-        _s3().put_object(Bucket=bucket, Key=name, Body=message_id.encode(), IfNoneMatch="*")
+        files.s3().put_object(Bucket=files.bucket(), Key=name, Body=message_id.encode(), IfNoneMatch="*")
     except ClientError as error:
         # Anything else, a conflict of two writes at once among it, is worth another attempt of the task.
         if error.response.get("Error", {}).get("Code") != "PreconditionFailed":
             raise
-        owner = _s3().get_object(Bucket=bucket, Key=name)["Body"].read().decode()
+        owner = files.s3().get_object(Bucket=files.bucket(), Key=name)["Body"].read().decode()
         return owner == message_id
     return True
 
@@ -43,5 +32,5 @@ def claim(key: str, message_id: str) -> bool:
 def has(key: str) -> bool:
     """Whether an order has been entered."""
     # Listed, not read: to whom may not list, S3 answers 403 for an object that is not there.
-    found = _s3().list_objects_v2(Bucket=os.environ["SHOP_BUCKET"], Prefix=f"orders/{key}", MaxKeys=1)
+    found = files.s3().list_objects_v2(Bucket=files.bucket(), Prefix=f"orders/{key}", MaxKeys=1)
     return found["KeyCount"] > 0

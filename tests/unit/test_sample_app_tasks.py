@@ -34,7 +34,7 @@ REFUND = {**ROW, "amount": "-12.50"}
 
 @pytest.fixture(scope="module")
 def modules() -> Iterator[SimpleNamespace]:
-    names = ("gateway", "intake", "invoices", "ledger", "mail", "monitoring", "receipts")
+    names = ("files", "gateway", "intake", "invoices", "ledger", "mail", "monitoring", "receipts")
     with sample_app():
         yield SimpleNamespace(**{name: import_module(f"sample_app.{name}") for name in names})
 
@@ -45,8 +45,8 @@ def shop(modules: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setenv("SHOP_BUCKET", "files")
     monkeypatch.setenv("SHOP_SENDER", "shop@example.com")
     with mock_aws():
-        for module in (modules.gateway._ses, modules.ledger._s3, modules.invoices._s3, modules.receipts._s3):
-            module.cache_clear()
+        modules.gateway._ses.cache_clear()
+        modules.files.s3.cache_clear()
         boto3.client("s3").create_bucket(Bucket="files")
         boto3.client("ses").verify_email_identity(EmailAddress="shop@example.com")
         yield modules
