@@ -204,6 +204,16 @@ def test_a_message_that_cannot_be_deleted_is_logged(
     assert caplog.records[1].getMessage().endswith("ConnectionError reset")
 
 
+def test_without_a_client_the_environments_is_used(queue: TaskQueue) -> None:
+    queue.send("a")
+    receipt = queue.event()["Records"][0]["receiptHandle"]
+    queues.change_visibility(queue.url, receipt, 0)
+    (record,) = queue.event()["Records"]
+    queues.delete(queue.url, [record["receiptHandle"]])
+    queues.send_entries(queue.url, [Entry("x", "b")])
+    assert [one["body"] for one in queue.event()["Records"]] == ["b"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "asked_for"), [(0, 0), (0.4, 0), (59.6, 60), (42_300, 42_300), (43_200, 42_300), (1e9, 42_300)]
 )

@@ -245,5 +245,12 @@ def test_a_letter_that_cannot_go_is_refused_with_the_reason_and_stays(
     assert (shop.count("dead"), shop.count("other")) == (1, 0)
 
 
+def test_a_letter_that_shows_up_again_while_others_are_read_is_given_once(shop: Shop, sqs: Any) -> None:
+    for number in range(12):
+        shop.dead_letter(body_of(send.name, number), "sqs:Shop-other")
+    letters = list(receive_dead_letters("Shop-dead", client=sqs, visibility_timeout=0))
+    assert len(letters) == len({letter.id for letter in letters})
+
+
 def test_an_empty_queue_has_none_to_send(shop: Shop) -> None:
     assert requeue_dead_letters("Shop-dead") == 0
