@@ -15,7 +15,7 @@ from tasks_cli.cloud import Cloud
 from tasks_cli.demo.observation import Observation, TaskFigures
 from tasks_cli.demo.progress import Progress
 from tasks_cli.errors import CliError
-from tasks_cli.local import deployment, detached
+from tasks_cli.local import deployment, detached, function_runtime
 from tasks_cli.local.process import LocalCloud
 from tasks_cli.synthesis import app_command, synthesize
 
@@ -62,8 +62,13 @@ def run(
     lost on purpose.
 
     Raises:
-        CliError: there is no sample app here, or the file is no file of orders.
+        CliError: this is not Linux, there is no sample app here, or the file is no file of orders.
     """
+    if not function_runtime.is_available():
+        raise CliError(
+            "the demo reads what functions log on AWS's runtime client, awslambdaric, which is for Linux: run it there, "
+            "or in a Linux container"
+        )
     file = orders or project / _APP / "orders.csv"
     fields = _read_rows(project, file)
     progress.step(f"{len(fields):,} orders in {file}")

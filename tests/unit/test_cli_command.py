@@ -15,6 +15,8 @@ from runtime_lib.contract import Priority
 from tasks_cli.app import app
 from tasks_cli.cloud import Cloud
 from tasks_cli.commands import dispatch
+from tasks_cli.demo.progress import Progress
+from tasks_cli.demo.run import run
 from tasks_cli.deployed import Function, find_namespace, routes, stack_names
 from tasks_cli.errors import CliError, UsageError
 from tasks_cli.local import certificate, inspection
@@ -107,6 +109,12 @@ app.run()
 @pytest.mark.parametrize(("started", "code"), [("SIG_DFL", 129), ("SIG_IGN", 0)])
 def test_a_hangup_ends_the_command_unless_nohup_started_it(started: str, code: int) -> None:
     assert subprocess.run([sys.executable, "-c", HANGUP, started], cwd=ROOT, check=False).returncode == code
+
+
+def test_the_demo_does_not_start_where_its_figures_would_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks_cli.local.function_runtime.is_available", lambda: False)
+    with pytest.raises(CliError, match="awslambdaric, which is for Linux"):
+        run(ROOT, None, enforce_iam=False, keep=False, lost_invoice=None, progress=Progress())
 
 
 def test_what_the_system_refuses_is_one_line(tmp_path: Path) -> None:
