@@ -66,8 +66,8 @@ def run(
     """
     if not function_runtime.is_available():
         raise CliError(
-            "the demo reads what functions log on AWS's runtime client, awslambdaric, which is for Linux: run it there, or "
-            "in a Linux container"
+            "the demo reads what functions log on AWS's runtime client, awslambdaric, which is for Linux: run it "
+            "there, or in a Linux container"
         )
     file = orders or project / _APP / "orders.csv"
     fields = _read_rows(project, file)
