@@ -125,8 +125,10 @@ def check_function_options(scope: Construct, options: FunctionOptions) -> None:
     """Refuse what Lambda would refuse at deployment, or accept and not do.
 
     Raises:
+        TypeError: an option is none of `FunctionOptions`.
         ValueError: an option is outside what is allowed.
     """
+    _check_names(scope, options)
     require_number(
         scope,
         "memory_size",
@@ -172,6 +174,15 @@ def handler_of(scope: Construct, code: TaskCode, entry: str | None, *, default: 
         return default
     with named_by(scope):
         return code.source.handler(entry)
+
+
+def _check_names(scope: Construct, options: FunctionOptions) -> None:
+    known = FunctionOptions.__annotations__
+    for name, value in options.items():
+        if name not in known:
+            raise TypeError(f"{scope.node.path}: unexpected argument {name!r}; the options are {', '.join(known)}")
+        if value is None:
+            raise refusal(scope, name, given="None", allowed="a value", remedy="leave it out for its default")
 
 
 def _check_runtime(scope: Construct, runtime: lambda_.Runtime | None) -> None:

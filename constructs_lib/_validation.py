@@ -79,8 +79,10 @@ def require_duration(
     """Refuse a duration outside ``low``..``high`` seconds; None is the service's default.
 
     Raises:
-        ValueError: the duration is outside.
+        ValueError: the duration is outside, or a bare number.
     """
+    if isinstance(value, int | float):
+        raise refusal(scope, argument, given=value, allowed="a Duration", remedy=f"write Duration.seconds({value})")
     if value is not None:
         require_number(scope, argument, seconds(value), low, high, unit=" seconds", remedy=remedy)
 

@@ -200,6 +200,8 @@ def test_metadata_tells_tools_what_the_function_serves() -> None:
             "ephemeral_storage_size is 511 MiB, allowed is 512 to 10,240 MiB",
         ),
         ({"timeout": cdk.Duration.seconds(5000)}, "timeout is 5000 seconds, allowed is 1 to 900 seconds: split"),
+        ({"timeout": 60}, "timeout is 60, allowed is a Duration: write Duration.seconds(60)"),
+        ({"vpc": None}, "vpc is None, allowed is a value: leave it out for its default"),
         ({"timeout": cdk.Duration.seconds(0)}, "timeout is 0 seconds, allowed is 1 to 900 seconds"),
         ({"runtime": lambda_.Runtime.PYTHON_3_10}, "runtime is python3.10, allowed is python3.11 and newer"),
         ({"runtime": lambda_.Runtime.NODEJS_22_X}, "runtime is nodejs22.x, allowed is python3.11 and newer"),
@@ -217,6 +219,11 @@ def test_what_lambda_would_refuse_is_refused_at_synth(options: dict[str, Any], m
     with pytest.raises(ValueError) as error:
         add_invoice(stack, **options)
     assert str(error.value).startswith(f"Shop/Invoice: {message}")
+
+
+def test_an_option_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Shop/Invoice: unexpected argument 'memory'; the options are .*memory_size"):
+        _function(memory=512)
 
 
 def test_variables_that_lambda_sets_are_refused() -> None:
