@@ -374,35 +374,6 @@ def test_each_run_is_one_log_record_with_its_message_and_without_its_arguments(
     assert SECRET not in json.dumps(vars(record), default=repr)
 
 
-TYPED = """
-    import enum, datetime, typing, pydantic
-    from runtime_lib import task
-    class Color(enum.Enum):
-        RED = "red"
-    class Model(pydantic.BaseModel):
-        id: int
-    @task
-    def send(a: int = 1, b: list[str] = [], c: Color = Color.RED, d: datetime.date = None, e: Model = None,
-             f: typing.Literal["x"] = "x"): ...
-    """
-
-
-@pytest.mark.parametrize(
-    "kwargs", [{"a": SECRET}, {"b": {SECRET: 1}}, {"c": SECRET}, {"d": SECRET}, {"e": {"id": SECRET}}, {"f": SECRET}]
-)
-def test_an_argument_that_is_refused_is_not_in_the_log_either(
-    kwargs: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    send = load(TYPED).send
-    envelope = Envelope.new(send.name, [], kwargs, priority=Priority.DEFAULT)
-    with caplog.at_level(logging.DEBUG):
-        outcome = run(send, envelope, Delivery())
-    assert isinstance(outcome, DeadLettered)
-    assert "argument" in outcome.reason
-    assert SECRET not in outcome.reason
-    assert SECRET not in caplog.text
-
-
 def test_an_after_hook_that_exits_does_not_end_the_worker(monkeypatch: pytest.MonkeyPatch, of: Any, does: Any) -> None:
     does(5)
     monkeypatch.setattr("runtime_lib.hooks.after", [lambda *_: sys.exit(1)])
