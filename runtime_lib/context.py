@@ -14,8 +14,8 @@ __all__ = ["Delivery", "TaskContext", "current_context", "running"]
 class Delivery(NamedTuple):
     """How a trigger delivered one message; what a trigger does not tell is None.
 
-    ``attempt`` is the message's receive count, an upper bound of the task's attempts. Times are epoch seconds. ``eager``:
-    none delivered it, it runs where it was dispatched.
+    ``attempt`` is the message's receive count, an upper bound of the task's attempts. Times are epoch seconds.
+    ``eager``: no trigger delivered it, it runs where it was dispatched.
     """
 
     attempt: int = 1
