@@ -5,7 +5,7 @@ either library.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, Literal, NamedTuple
 
@@ -147,14 +147,6 @@ class Route(NamedTuple):
 def environment_bytes(environment: Mapping[str, str]) -> int:
     """Bytes that Lambda counts against `LAMBDA_ENVIRONMENT_MAX_BYTES`."""
     return sum(len(name.encode()) + len(value.encode()) for name, value in environment.items())
-
-
-def colliding_variables(names: Iterable[str]) -> dict[str, list[str]]:
-    """Task or namespace names that would share one route variable, by that variable."""
-    variables: dict[str, list[str]] = {}
-    for name in sorted(set(names)):
-        variables.setdefault(task_route_variable(name), []).append(name)
-    return {variable: sharing for variable, sharing in variables.items() if len(sharing) > 1}
 
 
 # --- taskhawk --------------------------------------------------------------------------------------------------------

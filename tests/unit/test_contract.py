@@ -42,10 +42,6 @@ def test_a_namespace_has_a_variable_and_one_for_each_priority() -> None:
     assert contract.namespace_route_variable("Mail", Priority.HIGH) == "TASK_ROUTE__MAIL__HIGH"
 
 
-def test_names_that_would_share_a_variable_are_found() -> None:
-    assert contract.colliding_variables(["a.b", "a_b", "c", "c"]) == {"TASK_ROUTE__A_B": ["a.b", "a_b"]}
-
-
 @pytest.mark.parametrize(
     ("text", "route"),
     [
