@@ -257,10 +257,11 @@ def _failed(task: "Task[..., Any]", context: TaskContext, error: BaseException) 
         if at_end:
             return DeadLettered(f"RetryLater after {delivery.attempt} deliveries: the queue allows no more", error)
         return RetryAfter(error.delay, error)
-    delay = None if at_end else task.retry.delay(error, delivery.attempt)
-    if delay is None:
-        return DeadLettered(f"failed at attempt {delivery.attempt}: {describe(error)}", error)
-    return RetryAfter(delay, error)
+    delay = task.retry.delay(error, delivery.attempt)
+    if delay is not None and not at_end:
+        return RetryAfter(delay, error)
+    limit = "" if delay is None else ", the last that the queue's max_receive_count allows"
+    return DeadLettered(f"failed at attempt {delivery.attempt}{limit}: {describe(error)}", error)
 
 
 def describe(error: BaseException) -> str:

@@ -257,13 +257,19 @@ def test_a_policy_of_fewer_attempts_than_receives_leaves_one_delivery_to_tell_th
         )
 
 
-@pytest.mark.parametrize("retry", [Retry(3), Retry(10), Retry.always()])
-def test_the_last_run_of_a_failing_task_is_its_last(retry: Retry) -> None:
+_AT_LIMIT = ", the last that the queue's max_receive_count allows"
+
+
+@pytest.mark.parametrize(
+    ("retry", "why"), [(Retry(3), ""), (Retry(10), ""), (Retry(20), _AT_LIMIT), (Retry.always(), _AT_LIMIT)]
+)
+def test_the_last_run_of_a_failing_task_is_its_last_and_says_what_ended_it(retry: Retry, why: str) -> None:
     send = load("def send(): 1 / 0").send
     one = task(name=f"failing.{retry.max_attempts}", retry=retry)(send)
     outcomes = [execute(one, Delivery(attempt=attempt, max_receive_count=10), message(one)) for attempt in range(1, 11)]
-    expected = retry.max_attempts or 10
+    expected = min(retry.max_attempts or 10, 10)
     assert [type(outcome) for outcome in outcomes[:expected]] == [RetryAfter] * (expected - 1) + [DeadLettered]
+    assert outcomes[expected - 1].reason == f"failed at attempt {expected}{why}: ZeroDivisionError: division by zero"
 
 
 def test_without_a_receive_count_the_policy_alone_decides(of: Any, does: Any) -> None:
