@@ -92,6 +92,7 @@ METADATA_KEY: Final = "lambda-task-constructs"
 """Key in the ``Metadata`` of a function resource under which its construct tells tools what it serves.
 
 ``{"construct": "ManagedAsyncTask", "path": "Shop/Invoice", "modules": ["shop.tasks"],
+"tasks": {"shop.tasks.invoice": "DEFAULT"} (those that arrive there, with the namespace to dispatch them to),
 "routes": {"TASK_ROUTE__SHOP_TASKS_INVOICE": "sqs:Shop-Invoice-1A2B"}, "dead_letter_queue": "Shop-DeadLetters-3C4D"}``
 """
 

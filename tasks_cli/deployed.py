@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import NamedTuple
 
 from runtime_lib.contract import ENV_ROUTE_PREFIX, METADATA_KEY, Priority
@@ -21,6 +22,8 @@ class Function(NamedTuple):
     construct: str
     path: str
     modules: tuple[str, ...]
+    tasks: dict[str, str]
+    """Names of the tasks that arrive here, with the namespace to dispatch them to."""
     routes: dict[str, str]
     dead_letter_queue: str
 
@@ -91,6 +94,26 @@ def routes(deployed: Iterable[Function]) -> dict[str, str]:
     return {variable: route for function in deployed for variable, route in function.routes.items()}
 
 
+def namespace_of_task(deployed: Sequence[Function], task: str) -> str:
+    """The namespace to dispatch a task to.
+
+    Raises:
+        CliError: no construct serves the task, or several do in different namespaces.
+    """
+    found = {function.tasks[task] for function in deployed if task in function.tasks}
+    if len(found) == 1:
+        return found.pop()
+    if found:
+        raise CliError(f"several constructs serve {task!r}: choose one by --namespace {' or '.join(sorted(found))}")
+    known = sorted({name for function in deployed for name in function.tasks})
+    near = get_close_matches(task, known, 1)
+    raise CliError(
+        f"no deployed construct serves a task {task!r}"
+        + (f": did you mean {near[0]!r}?" if near else f"; served are {', '.join(known) or '(none)'}")
+        + " (a task that its source does not show is dispatched by --namespace)"
+    )
+
+
 def find_namespace(deployed: Sequence[Function], module: str) -> str:
     """The namespace of the construct that serves the tasks of a module.
 
@@ -120,8 +143,9 @@ def _namespaces(function: Function) -> set[str]:
 
 
 def _function(name: str, stack: str, described: dict[str, object]) -> Function:
-    modules, routes = described.get("modules", []), described.get("routes", {})
+    modules, tasks, routes = described.get("modules", []), described.get("tasks", {}), described.get("routes", {})
     assert isinstance(modules, list)
+    assert isinstance(tasks, dict)
     assert isinstance(routes, dict)
     return Function(
         name=name,
@@ -129,6 +153,7 @@ def _function(name: str, stack: str, described: dict[str, object]) -> Function:
         construct=str(described.get("construct", "")),
         path=str(described.get("path", "")),
         modules=tuple(modules),
+        tasks=dict(tasks),
         routes=dict(routes),
         dead_letter_queue=str(described.get("dead_letter_queue", "")),
     )

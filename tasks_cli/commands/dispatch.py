@@ -51,7 +51,7 @@ def dispatch(
       tasks dispatch shop.mail.send ann@example.com --priority high --delay 60
       tasks dispatch shop.reports.nightly --aws --stack Shop
     """
-    from runtime_lib.contract import DEFAULT_NAMESPACE, task_route_variable  # noqa: PLC0415
+    from runtime_lib.contract import DEFAULT_NAMESPACE  # noqa: PLC0415
     from runtime_lib.envelope import Envelope  # noqa: PLC0415
     from runtime_lib.task import Call  # noqa: PLC0415
     from runtime_lib.transports.routes import RouteTransport, find_route  # noqa: PLC0415
@@ -68,8 +68,8 @@ def dispatch(
     cloud = choose_cloud(aws=aws)
     functions = deployed.functions(cloud, deployed.stack_names(cloud, stack))
     routes = deployed.routes(functions)
-    if namespace is None and task_route_variable(task) not in routes:
-        namespace = deployed.find_namespace(functions, task.rpartition(".")[0])
+    if namespace is None:
+        namespace = deployed.namespace_of_task(functions, task)
     # From here on this process is a sender like any other: it has the routes in its environment.
     cloud.use_in_this_process()
     os.environ.update(routes)

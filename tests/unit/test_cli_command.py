@@ -17,7 +17,7 @@ from tasks_cli.cloud import Cloud
 from tasks_cli.commands import dispatch
 from tasks_cli.demo.progress import Progress
 from tasks_cli.demo.run import run
-from tasks_cli.deployed import Function, find_namespace, routes, stack_names
+from tasks_cli.deployed import Function, find_namespace, namespace_of_task, routes, stack_names
 from tasks_cli.errors import CliError, UsageError
 from tasks_cli.local import certificate, inspection
 from tasks_cli.local.logs import LogLine
@@ -184,26 +184,52 @@ def test_priorities_are_taken_in_any_case(name: str) -> None:
     assert priority_of(name) is Priority(name.lower())
 
 
-def served(construct: str, module: str, *variables: str) -> Function:
-    return Function(construct, "Shop", construct, f"Shop/{construct}", (module,), dict.fromkeys(variables, "sqs:q"), "")
+def served(construct: str, module: str, *variables: str, tasks: dict[str, str] | None = None) -> Function:
+    routes = dict.fromkeys(variables, "sqs:q")
+    return Function(construct, "Shop", construct, f"Shop/{construct}", (module,), tasks or {}, routes, "")
 
 
 BACKGROUND = served("BackgroundTaskFunction", "shop.tasks", "TASK_ROUTE__DEFAULT")
 MAIL = served("PriorityTaskQueues", "shop.mail", "TASK_ROUTE__MAIL", "TASK_ROUTE__MAIL__HIGH", "TASK_ROUTE__MAIL__LOW")
 INVOICE = served("ManagedAsyncTask", "shop.tasks", "TASK_ROUTE__SHOP_TASKS_INVOICE")
 HIGH = served("PriorityTaskQueues", "shop.urgent", "TASK_ROUTE__HIGH", "TASK_ROUTE__HIGH__HIGH")
-PLAIN = Function("plain", "Shop", "", "", (), {}, "")
+PLAIN = Function("plain", "Shop", "", "", (), {}, {}, "")
 DEPLOYED = [BACKGROUND, MAIL, INVOICE, HIGH, PLAIN]
 
 
 @pytest.mark.parametrize(
     ("module", "namespace"), [("shop.tasks", "DEFAULT"), ("shop.mail", "MAIL"), ("shop.urgent", "HIGH")]
 )
-def test_a_task_goes_to_the_server_of_its_module(module: str, namespace: str) -> None:
+def test_a_worker_works_for_the_server_of_its_module(module: str, namespace: str) -> None:
     assert find_namespace(DEPLOYED, module) == namespace
 
 
-def test_a_task_that_nothing_serves_is_refused_with_what_is_served() -> None:
+WELCOME = served("BackgroundTaskFunction", "shop.welcome", tasks={"mail.welcome": "MAIL", "mail.bye": "MAIL"})
+
+
+def test_a_task_is_found_by_its_name_wherever_it_is_defined() -> None:
+    assert namespace_of_task([PLAIN, WELCOME], "mail.welcome") == "MAIL"
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("mail.welcom", "no deployed construct serves a task 'mail.welcom': did you mean 'mail.welcome'?"),
+        ("zzz", "no deployed construct serves a task 'zzz'; served are mail.bye, mail.welcome"),
+    ],
+)
+def test_a_task_that_nothing_serves_is_refused_with_the_nearest_name(task: str, message: str) -> None:
+    with pytest.raises(CliError, match=re.escape(message)):
+        namespace_of_task([PLAIN, WELCOME], task)
+
+
+def test_a_task_of_two_namespaces_needs_one_of_them() -> None:
+    other = served("PriorityTaskQueues", "shop.welcome", tasks={"mail.welcome": "letters"})
+    with pytest.raises(CliError, match="--namespace MAIL or letters"):
+        namespace_of_task([WELCOME, other], "mail.welcome")
+
+
+def test_a_module_that_nothing_serves_is_refused_with_what_is_served() -> None:
     served = r"modules shop\.mail, shop\.urgent and, by their routes, the tasks TASK_ROUTE__SHOP_TASKS_INVOICE:"
     with pytest.raises(CliError, match=rf"a namespace with tasks of 'shop\.tasks'; served are the {served} check"):
         find_namespace([MAIL, INVOICE, HIGH, PLAIN], "shop.tasks")

@@ -10,7 +10,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 
-from constructs_lib import FunctionOptions, ManagedAsyncTask, TaskReferenceError
+from constructs_lib import BackgroundTaskFunction, FunctionOptions, ManagedAsyncTask, TaskReferenceError
 from tests.apps import add_invoice, allowed, back_office, environment, new_stack, only, resources, statements
 
 SORTS_LAYERS = {"@aws-cdk/aws-lambda:recognizeLayerVersion": True}
@@ -185,9 +185,28 @@ def test_metadata_tells_tools_what_the_function_serves() -> None:
         "construct": "ManagedAsyncTask",
         "path": "Shop/Invoice",
         "modules": ["back_office.invoices"],
+        "tasks": {"back_office.invoices.render": "DEFAULT"},
         "routes": {"TASK_ROUTE__BACK_OFFICE_INVOICES_RENDER": "sqs:Shop-Invoice-F424F54B"},
         "dead_letter_queue": "Shop-TaskDeadLetters-6649E4FA",
     }
+
+
+@pytest.mark.parametrize(
+    ("namespace", "modules", "served"),
+    [
+        # The first of a task's namespaces that is served is the one to dispatch it to.
+        (["campaigns", "mail"], ["back_office.mail"], {"confirm": "mail", "newsletter": "mail"}),
+        ("campaigns", ["back_office.mail", "back_office.receipts"], {"newsletter": "campaigns"}),
+    ],
+)
+def test_metadata_names_the_tasks_of_the_served_namespaces(
+    namespace: Any, modules: list[str], served: dict[str, str]
+) -> None:
+    stack = new_stack()
+    BackgroundTaskFunction(stack, "Mail", code=back_office(), modules=modules, namespace=namespace)
+    [function] = cdk.assertions.Template.from_stack(stack).find_resources("AWS::Lambda::Function").values()
+    expected = {f"back_office.mail.{name}": found for name, found in served.items()}
+    assert function["Metadata"]["lambda-task-constructs"]["tasks"] == expected
 
 
 @pytest.mark.parametrize(
