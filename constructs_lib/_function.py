@@ -14,6 +14,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from constructs_lib._address import DispatchTarget, FunctionRoutes, Loaded, queue_url_prefix
+from constructs_lib._metadata import served_tasks
 from constructs_lib._queue import queue_name, send_permissions
 from constructs_lib._validation import (
     ResourceCount,
@@ -329,7 +330,7 @@ class TaskFunction(lambda_.Function):
         if "layers" in options:
             resource.layers = cdk.Lazy.uncached_list(_InGivenOrder(options["layers"], resource.layers or []))
         resource.add_metadata(
-            contract.METADATA_KEY, _described(target, construct, loaded, queue_name(dead_letter_queue))
+            contract.METADATA_KEY, served_tasks(target, construct, loaded, queue_name(dead_letter_queue))
         )
         # The L2 function always depends on its role, also where it refers to it.
         resource.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W3005"]}})
@@ -351,42 +352,6 @@ def _network_interfaces() -> iam.PolicyStatement:
         ],
         resources=["*"],
     )
-
-
-def _described(
-    target: DispatchTarget, construct: type[DispatchTarget], loaded: Loaded, dead_letters: str
-) -> dict[str, object]:
-    """What tools read in the template, as `contract.METADATA_KEY` documents it."""
-    return {
-        "construct": construct.__name__,
-        "path": target.node.path,
-        "modules": list(loaded.modules),
-        "tasks": cdk.Lazy.any(_ServedTasks(target, loaded)),
-        "routes": target.routes,
-        "dead_letter_queue": dead_letters,
-    }
-
-
-@jsii.implements(cdk.IStableAnyProducer)
-class _ServedTasks:
-    """The tasks that arrive at a construct, with the namespace to dispatch them to; read once the app is known."""
-
-    def __init__(self, target: DispatchTarget, loaded: Loaded) -> None:
-        self._target = target
-        self._loaded = loaded
-
-    def produce(self) -> dict[str, str]:
-        address = self._target.address
-        if address.task is not None:
-            return {address.task: contract.DEFAULT_NAMESPACE}
-        known = self._loaded.known()
-        return {
-            task.name: namespace
-            for task in self._loaded.source.tasks()
-            if task.module in known
-            for namespace in task.namespaces[::-1]
-            if contract.namespace_route_variable(namespace) in address.routes
-        }
 
 
 @jsii.implements(cdk.IListProducer)

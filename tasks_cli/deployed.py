@@ -100,7 +100,10 @@ def namespace_of_task(deployed: Sequence[Function], task: str) -> str:
     Raises:
         CliError: no construct serves the task, or several do in different namespaces.
     """
-    found = {function.tasks[task] for function in deployed if task in function.tasks}
+    servers = [function for function in deployed if task in function.tasks]
+    # A task's own queue comes before its namespace's server, whatever the namespace.
+    own = [function for function in servers if function.construct == _SERVES_ONE_TASK]
+    found = {function.tasks[task] for function in own or servers}
     if len(found) == 1:
         return found.pop()
     if found:

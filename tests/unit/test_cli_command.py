@@ -223,6 +223,11 @@ def test_a_task_that_nothing_serves_is_refused_with_the_nearest_name(task: str, 
         namespace_of_task([PLAIN, WELCOME], task)
 
 
+def test_a_task_with_a_queue_of_its_own_goes_there() -> None:
+    own = served("ManagedAsyncTask", "shop.welcome", tasks={"mail.welcome": "DEFAULT"})
+    assert namespace_of_task([WELCOME, own], "mail.welcome") == "DEFAULT"
+
+
 def test_a_task_of_two_namespaces_needs_one_of_them() -> None:
     other = served("PriorityTaskQueues", "shop.welcome", tasks={"mail.welcome": "letters"})
     with pytest.raises(CliError, match="--namespace MAIL or letters"):
