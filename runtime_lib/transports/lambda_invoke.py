@@ -79,6 +79,7 @@ def invoke(function_name: str, body: str, lambda_client: Any) -> None:
         Exception: AWS did not take the event.
     """
     response = lambda_client.invoke(FunctionName=function_name, InvocationType="Event", Payload=body.encode())
+    response["Payload"].read()  # it is empty, and a connection serves the next request only after its answer was read
     if response["StatusCode"] != _ACCEPTED:
         raise DispatchError(f"Lambda answered {response['StatusCode']}, not {_ACCEPTED}: it did not take the event")
 

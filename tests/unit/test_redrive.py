@@ -1,5 +1,6 @@
 """Dead letters go back to where they came from."""
 
+import io
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -63,7 +64,7 @@ class Shop:
 
     def invoke(self, **request: Any) -> dict[str, Any]:
         self.invocations.append(request)
-        return {"StatusCode": 202}
+        return {"StatusCode": 202, "Payload": io.BytesIO()}
 
 
 @pytest.fixture
@@ -208,7 +209,7 @@ def test_nothing_is_lost_when_an_invocation_fails(shop: Shop, monkeypatch: pytes
     def invoke(**_: Any) -> dict[str, Any]:
         if error:
             raise error
-        return {"StatusCode": 429}
+        return {"StatusCode": 429, "Payload": io.BytesIO()}
 
     monkeypatch.setattr(shop, "invoke", invoke)
     shop.dead_letter(body_of(send.name), "lambda:background")

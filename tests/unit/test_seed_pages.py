@@ -1,6 +1,7 @@
 """The examples of the pages of fops.background and taskhawk run here with their imports renamed."""
 
 import importlib
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -93,7 +94,7 @@ def invoked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     def invoke(**request: Any) -> dict[str, Any]:
         found.append(request)
-        return {"StatusCode": 202}
+        return {"StatusCode": 202, "Payload": io.BytesIO()}
 
     monkeypatch.setattr(clients, "_clients", {"lambda": SimpleNamespace(invoke=invoke)})
     return found

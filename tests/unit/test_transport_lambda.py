@@ -4,6 +4,7 @@ import io
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import boto3
@@ -59,7 +60,7 @@ class Client:
             self.requests.append(request)
         if Envelope.decode(request["Payload"]).args[0] in self._refused:
             raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not yours"}}, "Invoke")
-        return {"StatusCode": self._status}
+        return {"StatusCode": self._status, "Payload": io.BytesIO()}
 
 
 @pytest.fixture
@@ -87,6 +88,36 @@ def test_boto3_takes_the_request() -> None:
             {"FunctionName": "mail:live", "InvocationType": "Event", "Payload": call.body.encode()},
         )
         LambdaTransport(function_name="mail:live", client=boto).send([call])
+
+
+def test_invocations_share_a_connection() -> None:
+    connections: set[Any] = set()
+
+    class Accepts(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:  # noqa: N802  (its name in the base class)
+            connections.add(self.client_address)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(202)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (as in the base class)
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Accepts) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
+        serving.start()
+        boto = boto3.client("lambda", endpoint_url=f"http://127.0.0.1:{server.server_port}")
+        try:
+            for number in range(3):
+                LambdaTransport("mail", client=boto).send([send.call(number)])
+        finally:
+            boto.close()
+            server.shutdown()
+            serving.join()
+    assert len(connections) == 1
 
 
 def test_several_are_invoked_each(client: Client) -> None:

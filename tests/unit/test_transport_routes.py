@@ -1,5 +1,6 @@
 """Where a dispatch goes when the environment says so, and when nothing does."""
 
+import io
 import logging
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -104,7 +105,7 @@ def test_a_function_is_invoked_by_its_route(monkeypatch: pytest.MonkeyPatch) -> 
 
     def invoke(*, FunctionName: str, **_: Any) -> dict[str, Any]:  # noqa: N803
         invoked.append(FunctionName)
-        return {"StatusCode": 202}
+        return {"StatusCode": 202, "Payload": io.BytesIO()}
 
     monkeypatch.setattr(clients, "_clients", {"lambda": SimpleNamespace(invoke=invoke)})
     monkeypatch.setenv("TASK_ROUTE__MAIL", "lambda:mail:live")
