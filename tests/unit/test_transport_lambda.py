@@ -96,7 +96,7 @@ def test_invocations_share_a_connection() -> None:
     class Accepts(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_POST(self) -> None:  # noqa: N802  (its name in the base class)
+        def do_POST(self) -> None:
             connections.add(self.client_address)
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(202)
