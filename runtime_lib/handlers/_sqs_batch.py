@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
-from runtime_lib.contract import ENV_MAX_RECEIVE_COUNT
+from runtime_lib.contract import ENV_MAX_RECEIVE_COUNT, SQS_MAX_BATCH_ENTRIES
 from runtime_lib.errors import TaskError
 from runtime_lib.execution import DeadLettered, Message, Outcome, RetryAfter, admit, run_async
 from runtime_lib.handlers._running import run_in_loop, run_message
@@ -21,6 +21,8 @@ __all__ = ["Batch"]
 
 _SECONDS_TO_REPORT = 0.5
 """What is left when the last task ends, to settle its message and give back those that were not started."""
+_SECONDS_TO_ANSWER = 0.2
+"""What of it is left for the answer: without one, every message that is not deleted yet runs again."""
 
 
 class Batch:
@@ -86,13 +88,16 @@ class Batch:
 
     def _has_time(self, record: Record) -> bool:
         """Whether there is time for one that takes as long as the longest so far."""
-        if self._deadline is None or self._deadline - time.time() >= self._longest + _SECONDS_TO_REPORT:
+        if self._seconds_left() >= self._longest + _SECONDS_TO_REPORT:
             return True
         self._not_started.append(record)
         return False
 
+    def _seconds_left(self) -> float:
+        return float("inf") if self._deadline is None else self._deadline - time.time()
+
     def _give_back(self) -> None:
-        """Let what was not started be delivered again at once."""
+        """Let what was not started be delivered again at once, as far as there is time to ask for it."""
         if not self._not_started:
             return
         from runtime_lib.queues import show
@@ -100,10 +105,18 @@ class Batch:
         logger.warning("%d messages are not started: the function is about to time out", len(self._not_started))
         self.failed += [record.id for record in self._not_started]
         for url, receipts in _by_queue(self._not_started):
-            show(url, receipts)
+            for start in range(0, len(receipts), SQS_MAX_BATCH_ENTRIES):
+                if self._seconds_left() < _SECONDS_TO_ANSWER:
+                    return  # the others are delivered again when their visibility timeout ends
+                show(url, receipts[start : start + SQS_MAX_BATCH_ENTRIES])
 
     def _settle(self, record: Record, outcome: Outcome) -> None:
-        if isinstance(outcome, RetryAfter):
+        if isinstance(outcome, RetryAfter | DeadLettered) and self._seconds_left() < _SECONDS_TO_ANSWER:
+            self.failed.append(record.id)
+            logger.warning(
+                "message %s comes back when its visibility timeout ends: the function is about to time out", record.id
+            )
+        elif isinstance(outcome, RetryAfter):
             self.failed.append(record.id)
             record.back_to_queue(outcome.delay)
         elif isinstance(outcome, DeadLettered) and not self._dead_letter(record, outcome):

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests.deliveries import Event, TaskQueue, body_of
 NAMES = {
     "runs",
     "fails",
+    "afails",
     "asks",
     "discards",
     "rejects",
@@ -77,6 +78,11 @@ async def aruns(name: str) -> None:
 def fails(name: str) -> None:
     ran.append(name)
     raise LookupError("no such order")
+
+
+@task
+async def afails(name: str) -> None:
+    raise LookupError(name)
 
 
 @task
@@ -405,6 +411,33 @@ def test_there_is_time_for_one_as_long_as_the_longest_and_for_the_report(queue: 
     response = handler(queue.event(), SimpleNamespace(get_remaining_time_in_millis=lambda: 1_000))
     assert ran == ["a", "show b c"]  # 700 ms were left, and 800 are needed
     assert len(response["batchItemFailures"]) == 2
+
+
+@pytest.mark.parametrize(("seconds", "name"), [(1, "afails"), (0.45, "runs")], ids=["settled", "given back"])
+def test_a_large_batch_is_answered_before_the_function_times_out(
+    seconds: float, name: str, queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deadline = time.time() + seconds
+    asked: list[dict[str, Any]] = []
+
+    class Slow:
+        def __getattr__(self, _: str) -> Callable[..., dict[str, Any]]:
+            return self.answer
+
+        def answer(self, **request: Any) -> dict[str, Any]:
+            asked.append(request)
+            time.sleep(0.05)
+            return {}
+
+    monkeypatch.setattr(clients, "_clients", {"sqs": Slow()})
+    queue.send(message(name, "x"))
+    [record] = queue.event()["Records"]
+    records = [{**record, "messageId": str(number)} for number in range(200)]
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: 1000 * (deadline - time.time()))
+    response = handler({"Records": records}, context)
+    assert time.time() < deadline
+    assert asked
+    assert len(response["batchItemFailures"]) == 200
 
 
 def test_messages_that_cannot_be_given_back_come_back_later(queue: TaskQueue, caplog: pytest.LogCaptureFixture) -> None:
