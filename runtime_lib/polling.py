@@ -203,11 +203,11 @@ class Poller:
             outcome = await self._run(record)
             await self._aws_threads.call(self._settle, record, outcome)
         except CancelledError:  # past the grace period, or because the event loop ends
-            self._heartbeat.forget(record)
             logger.error("message %s was cancelled and comes back when its visibility timeout ends", record.id)
         except Exception:  # noqa: BLE001  (its neighbours go on)
-            self._heartbeat.forget(record)
             logger.exception("message %s was not settled and comes back when its visibility timeout ends", record.id)
+        finally:
+            self._heartbeat.forget(record)
 
     async def _run(self, record: Record) -> Outcome:
         admitted = admit(record.body, record.delivery)

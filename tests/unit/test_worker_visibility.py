@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runtime_lib import clients, contract, current_context, extend_visibility_timeout, task
+from runtime_lib import clients, contract, current_context, extend_visibility_timeout, listen_for_messages, task
 from runtime_lib.context import Delivery
 from runtime_lib.errors import TaskError
 from runtime_lib.heartbeat import Heartbeat
@@ -17,6 +17,7 @@ from tests.deliveries import TaskQueue, body_of
 from tests.polled import Requests, asked, listen, until
 
 received_meanwhile: list[Any] = []
+attempts: list[int] = []
 
 
 @task
@@ -41,6 +42,13 @@ def extends(seconds: int, metadata: dict[str, Any]) -> None:
     extend_visibility_timeout(metadata["receipt"], seconds)
 
 
+@task
+async def abandons(name: str) -> None:
+    attempts.append(current_context().attempt)
+    if len(attempts) == 1:
+        raise GeneratorExit
+
+
 def receive(url: str | None) -> None:
     """What another worker would be given now."""
     messages = clients.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=0).get("Messages", [])
@@ -61,6 +69,14 @@ def test_a_message_is_not_delivered_again_while_its_task_runs(mail: TaskQueue, n
     mail.send(body(name, "Ada"))
     listen(visibility_timeout_s=2)
     assert received_meanwhile == []
+    assert mail.left() == 0
+
+
+def test_a_message_whose_task_ends_without_an_outcome_is_delivered_again(mail: TaskQueue) -> None:
+    attempts.clear()
+    mail.send(body("abandons", "Ada"))
+    listen_for_messages(queue="mail", loop_count=3, wait_time_s=1, visibility_timeout_s=1)
+    assert attempts == [1, 2]
     assert mail.left() == 0
 
 
