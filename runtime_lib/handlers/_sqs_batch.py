@@ -29,7 +29,7 @@ class Batch:
     """The records of one event; ``failed`` are the ids of those that are to be delivered again.
 
     Raises:
-        TaskError: it is no event of SQS.
+        TaskError: it is no event of SQS, or that of a FIFO queue.
     """
 
     def __init__(self, event: dict[str, Any], context: Any) -> None:
@@ -39,6 +39,8 @@ class Batch:
                 f"this function works on a queue, and its events have Records, given {found!r:.200}: "
                 "send to the queue instead of invoking the function"
             )
+        if any(record["eventSourceARN"].endswith(".fifo") for record in event["Records"]):
+            raise TaskError("this function runs the messages of a batch in an order of its own: use a standard queue")
         deadline = time.time() + context.get_remaining_time_in_millis() / 1000 if context else None
         self._deadline = deadline
         self._records = [_read(record, deadline) for record in event["Records"]]
