@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from math import ceil
 from threading import Event, current_thread, main_thread
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
@@ -216,7 +217,8 @@ def extend_visibility_timeout(
 
     Args:
         receipt: the SQS receipt handle, as ``metadata["receipt"]`` and ``TaskContext.receipt`` give it.
-        seconds: 0 to 43,200 (12 hours, also the most that they may add up to).
+        seconds: 0 to 43,200 (12 hours, also the most that they may add up to), rounded up to whole ones. More than
+            11¾ hours are asked for as 11¾, since SQS counts its 12 from the receive.
         queue_url: URL or name of the queue; not needed for the message of the task that is running.
         client: a boto3 SQS client; by default one made from the environment.
 
@@ -235,7 +237,7 @@ def extend_visibility_timeout(
         )
     from runtime_lib import queues
 
-    queues.change_visibility(queues.queue_url(queue, client), receipt, seconds, client)
+    queues.change_visibility(queues.queue_url(queue, client), receipt, ceil(seconds), client)
 
 
 def _check(name: str, value: float | None, lowest: int, highest: int | None = None) -> None:

@@ -38,7 +38,7 @@ async def blocks(name: str) -> None:
 
 
 @task
-def extends(seconds: int, metadata: dict[str, Any]) -> None:
+def extends(seconds: float, metadata: dict[str, Any]) -> None:
     extend_visibility_timeout(metadata["receipt"], seconds)
 
 
@@ -163,6 +163,12 @@ def test_outside_a_task_no_queue_is_an_error() -> None:
 def test_a_message_that_is_in_no_queue_cannot_be_extended() -> None:
     with pytest.raises(TaskError, match="there is no receipt"):
         extend_visibility_timeout(None, 60)
+
+
+def test_part_of_a_second_does_not_show_the_message_at_once(mail: TaskQueue, requests: Requests) -> None:
+    mail.send(body("extends", 0.4))
+    listen()
+    assert [changed["VisibilityTimeout"] for changed in asked(requests, "ChangeMessageVisibility")] == [1]
 
 
 @pytest.mark.parametrize("seconds", [-1, 43_201, float("nan")])
