@@ -326,8 +326,9 @@ def receive_dead_letters(
     sqs = client or shared_client("sqs")
     url = queue_url(dead_letter_queue, sqs)
     seen: set[str] = set()
-    empty = 0
-    while empty < _MAX_EMPTY_RECEIVES:
+    empty = known = 0
+    # Of many letters, the first are visible again before the last were received: seeing some again is no end.
+    while empty < _MAX_EMPTY_RECEIVES and known < _MAX_EMPTY_RECEIVES + len(seen) / SQS_MAX_BATCH_ENTRIES:
         response = sqs.receive_message(
             QueueUrl=url,
             MaxNumberOfMessages=SQS_MAX_BATCH_ENTRIES,
@@ -336,8 +337,10 @@ def receive_dead_letters(
             AttributeNames=["All"],
             MessageAttributeNames=["All"],
         )
-        messages = [message for message in response.get("Messages", ()) if message["MessageId"] not in seen]
-        empty = 0 if messages else empty + 1
+        received = response.get("Messages", ())
+        messages = [message for message in received if message["MessageId"] not in seen]
+        empty = 0 if received else empty + 1
+        known = 0 if messages else known + 1
         for message in messages:
             seen.add(message["MessageId"])
             yield read_dead_letter(message)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -251,6 +252,25 @@ def test_a_letter_that_shows_up_again_while_others_are_read_is_given_once(shop: 
         shop.dead_letter(body_of(send.name, number), "sqs:Shop-other")
     letters = list(receive_dead_letters("Shop-dead", client=sqs, visibility_timeout=0))
     assert len(letters) == len({letter.id for letter in letters})
+
+
+def test_letters_are_all_read_though_the_first_show_up_again_before_the_last() -> None:
+    class Crowded:
+        """Gives ten letters a receive, which it then hides for as long as twenty receives take."""
+
+        def __init__(self) -> None:
+            self.receives = 0
+            self.shown_from = dict.fromkeys(map(str, range(600)), 0)
+
+        def receive_message(self, **_: Any) -> dict[str, Any]:
+            self.receives += 1
+            visible = [one for one, shown_from in self.shown_from.items() if shown_from <= self.receives]
+            letters = random.sample(visible, 10)
+            self.shown_from |= dict.fromkeys(letters, self.receives + 20)
+            return {"Messages": [{"MessageId": one, "Body": "{}", "ReceiptHandle": "r"} for one in letters]}
+
+    random.seed(0)
+    assert len(list(receive_dead_letters("https://sqs/letters", client=Crowded()))) == 600
 
 
 def test_an_empty_queue_has_none_to_send(shop: Shop) -> None:
