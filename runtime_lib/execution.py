@@ -37,6 +37,7 @@ __all__ = [
     "admit",
     "describe",
     "give_up",
+    "last_run",
     "run",
     "run_async",
 ]
@@ -200,7 +201,7 @@ class _GivenUp(Exception):  # noqa: N818
 def _prepare(task: "Task[..., Any]", context: TaskContext) -> tuple[list[Any], dict[str, Any]]:
     """Check what speaks against running the message; then its arguments, with what the library passes."""
     envelope, delivery = context.envelope, context.delivery
-    if delivery.attempt > 1 and delivery.max_receive_count and delivery.attempt > _last_run(task.retry, delivery):
+    if delivery.attempt > 1 and delivery.max_receive_count and delivery.attempt > last_run(task.retry, delivery):
         raise _GivenUp(f"{delivery.attempt - 1} deliveries ended without a report: timeout, out of memory or killed")
     if envelope.hops > task.max_hops:
         raise _GivenUp(
@@ -221,7 +222,7 @@ def _prepare(task: "Task[..., Any]", context: TaskContext) -> tuple[list[Any], d
     return args, kwargs
 
 
-def _last_run(retry: "Retry", delivery: Delivery) -> float:
+def last_run(retry: "Retry", delivery: Delivery) -> float:
     """The last delivery that runs the task.
 
     A policy of fewer attempts than the queue allows leaves one delivery over: if it comes, earlier ones never reported,
@@ -252,7 +253,7 @@ def _failed(task: "Task[..., Any]", context: TaskContext, error: BaseException) 
         return DeadLettered(message_of(error) or "rejected by the task", error)
     if delivery.eager and _GIVEN_UP in vars(error):
         return DeadLettered(f"a task dispatched eagerly failed: {describe(error)}", error)
-    at_end = delivery.attempt >= _last_run(task.retry, delivery)
+    at_end = delivery.attempt >= last_run(task.retry, delivery)
     if isinstance(error, RetryLater):
         if at_end:
             return DeadLettered(f"RetryLater after {delivery.attempt} deliveries: the queue allows no more", error)

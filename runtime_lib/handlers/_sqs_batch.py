@@ -2,7 +2,8 @@
 
 A record that kills the process must not take its neighbours along. So whatever has finished is deleted before anything
 else starts, and records that were received before — one of them may be the killer — run last and one at a time, in
-an order that alternates from delivery to delivery: those behind the killer in one are before it in the next.
+an order that alternates from delivery to delivery: those behind the killer in one are before it in the next. Only those
+whose last run this is run first: if there was no time for them so far, they must not be given up without having run.
 """
 
 import os
@@ -12,7 +13,7 @@ from typing import Any
 
 from runtime_lib.contract import ENV_MAX_RECEIVE_COUNT, SQS_MAX_BATCH_ENTRIES
 from runtime_lib.errors import TaskError
-from runtime_lib.execution import DeadLettered, Message, Outcome, RetryAfter, admit, run_async
+from runtime_lib.execution import DeadLettered, Message, Outcome, RetryAfter, admit, last_run, run_async
 from runtime_lib.handlers._running import run_in_loop, run_message
 from runtime_lib.log import logger
 from runtime_lib.record import Record
@@ -53,12 +54,18 @@ class Batch:
         """Run every record for which there is time."""
         fresh: list[tuple[Record, Message]] = []
         suspects: list[tuple[Record, Message]] = []
+        urgent: list[tuple[Record, Message]] = []
         for record in self._records:
             admitted = admit(record.body, record.delivery)
-            if isinstance(admitted, Message):
-                (fresh if record.delivery.attempt == 1 else suspects).append((record, admitted))
-            else:
+            if not isinstance(admitted, Message):
                 self._settle(record, admitted)
+            elif record.delivery.attempt == 1:
+                fresh.append((record, admitted))
+            elif record.delivery.attempt < last_run(admitted.task.retry, record.delivery):
+                suspects.append((record, admitted))
+            else:
+                urgent.append((record, admitted))
+        self._run_one_by_one(_alternating(urgent))
         self._run_one_by_one(sorted((one for one in fresh if not one[1].task.is_async), key=_age))
         self._run_together([one for one in fresh if one[1].task.is_async])
         self._run_one_by_one(_alternating(suspects))

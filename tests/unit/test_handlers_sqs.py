@@ -391,6 +391,16 @@ def test_a_record_that_was_received_more_often_runs_after_those_that_were_less(q
     assert [name for name in ran if len(name) == 1] == ["b", "c", "a"]
 
 
+def test_a_record_whose_last_run_this_is_runs_first(queue: TaskQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(contract.ENV_MAX_RECEIVE_COUNT, "10")
+    queue.send(*(message("runs", name) for name in "abc"))
+    event = queue.event()
+    for record, count in zip(event["Records"], (1, 8, 9), strict=True):
+        record["attributes"]["ApproximateReceiveCount"] = str(count)
+    assert failed(event) == []
+    assert [name for name in ran if len(name) == 1] == ["c", "a", "b"]
+
+
 def test_records_are_not_started_when_the_function_is_about_to_time_out(queue: TaskQueue) -> None:
     queue.send(*(message("runs", name) for name in "ab"), message("aruns", "c"))
     event = queue.event()
