@@ -78,7 +78,8 @@ class FunctionOptions(TypedDict, total=False):
         removal_policy: what becomes of the construct's queues and log group when they leave the stack; what is
             retained keeps its name, which a later deployment cannot take again. Default: they are deleted.
         reserved_concurrent_executions: how many copies may run at once, reserved from the account's. Default: no limit.
-        runtime: Python version, 3.11 or newer. Default: Python 3.14.
+        runtime: Python version, 3.11 or newer. Default: Python 3.13, the newest that runtime_lib is
+            tested on.
         security_groups: security groups inside ``vpc``. Default: one of its own that allows outbound traffic.
         timeout: how long one invocation may take, 1 to 900 seconds. Default: 60 seconds.
         tracing: AWS X-Ray tracing. Default: off.
@@ -264,7 +265,7 @@ class TaskFunction(lambda_.Function):
         task_environment: Mapping[str, str] | None = None,
         **options: Unpack[FunctionOptions],
     ) -> None:
-        runtime = options.get("runtime", lambda_.Runtime.PYTHON_3_14)
+        runtime = options.get("runtime", lambda_.Runtime.PYTHON_3_13)
         architecture = options.get("architecture", lambda_.Architecture.X86_64)
         log_group = options.get("log_group") or logs.LogGroup(
             target,
@@ -336,6 +337,8 @@ class TaskFunction(lambda_.Function):
         resource.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W3005"]}})
         FunctionRoutes(self, policy=policy, loaded=loaded)
         ResourceCount.watch(cdk.Stack.of(target))
+        if "runtime" not in options:
+            acknowledge(self, "AwsSolutions-L1", "The newest Python that runtime_lib is tested on.")
         for option in _WILDCARDS.keys() & options.keys():
             acknowledge(role, "AwsSolutions-IAM5[Resource::*]", _WILDCARDS[option])
 

@@ -26,7 +26,7 @@ def test_defaults_are_small_and_current() -> None:
     function = _function()
     assert function["MemorySize"] == 128
     assert function["Timeout"] == 60
-    assert function["Runtime"] == "python3.14"
+    assert function["Runtime"] == "python3.13"
     assert function["Architectures"] == ["x86_64"]
     # What Lambda does by itself stays out of the template: 512 MiB of storage, no network, no tracing, no cap.
     assert not function.keys() & {"EphemeralStorage", "VpcConfig", "TracingConfig", "ReservedConcurrentExecutions"}
