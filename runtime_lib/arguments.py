@@ -10,11 +10,13 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from runtime_lib.context import TaskContext
+from runtime_lib.context import INJECTED_TYPES, Injected, TaskContext
 from runtime_lib.errors import ArgumentError, TaskDefinitionError
 from runtime_lib.json_arguments import ANY, DICTS, Converter, Mismatch, json_converter, optional
 
-__all__ = ["Signature", "check_json", "unwrapped"]
+__all__ = ["Injection", "Signature", "check_json", "unwrapped"]
+
+Injection = Callable[[TaskContext], Any]
 
 _VARARGS, _VARKEYWORDS = 0x04, 0x08  # code flags; https://docs.python.org/3/library/inspect.html
 
@@ -56,7 +58,8 @@ class Signature:
         self._spelled = {name: name for name in names}
         self._spelled |= {"*": var_positional} if var_positional else {}
         self._spelled |= {"**": var_keyword} if var_keyword else {}
-        self.injected = {parameter: parameter for parameter in ("metadata", "headers")} if var_keyword else {}
+        self.injected: dict[str, Injection] = dict(_BY_NAME) if var_keyword else {}
+        """What the library passes: a function of the task's context, by the parameter's name."""
         self._converters: dict[str, Converter] = {}
         for key in self._spelled:
             injection = self._injection(key)
@@ -161,23 +164,23 @@ class Signature:
                 f"{self._name}: parameter {self._spelled[key]!r} is annotated {annotation!r}, which is no type: {error}"
             ) from None
 
-    def _injection(self, key: str) -> str | None:
-        """What the library passes for a parameter: "context", "metadata", "headers", or nothing (None)."""
+    def _injection(self, key: str) -> Injection | None:
+        """What the library passes for a parameter; None for one that the message has."""
         if key in {"*", "**"}:
             return None
         try:
             annotation = self._annotation(key)
         except NameError:  # imported under TYPE_CHECKING, as linters ask for
-            if re.search(r"\bTaskContext\b", str(self._written(key))):
-                return "context"
-            return key if key in {"metadata", "headers"} else None
-        if annotation is TaskContext or TaskContext in typing.get_args(annotation):
-            return "context"
-        if key not in {"metadata", "headers"}:
+            named = _INJECTED_NAME.search(str(self._written(key)))
+            return _injected_later(named[0]) if named else _BY_NAME.get(key)
+        for one in (annotation, *typing.get_args(annotation)):
+            if isinstance(one, type) and issubclass(one, Injected):
+                return one.of
+        if key not in _BY_NAME:
             return None
         members = typing.get_args(annotation) if typing.get_origin(annotation) in _UNIONS else (annotation,)
         if all(member in _ANYTHING or (typing.get_origin(member) or member) in DICTS for member in members):
-            return key
+            return _BY_NAME[key]
         raise TaskDefinitionError(
             f"{self._name}: the library passes a dict for a parameter called {key!r}, but it is annotated "
             f"{getattr(annotation, '__name__', annotation)}: annotate it 'dict', or rename it"
@@ -196,8 +199,22 @@ class Signature:
         return optional(converter) if key in self._none else converter
 
 
+_BY_NAME: dict[str, Injection] = {"metadata": TaskContext.metadata, "headers": lambda context: context.headers}
+_INJECTED_NAME = re.compile(rf"\b({'|'.join(INJECTED_TYPES)})\b")
 _UNIONS = (typing.Union, types.UnionType)
 _ANYTHING = (Any, object, type(None))
+
+
+def _injected_later(name: str) -> Injection:
+    """What is passed for a parameter whose annotation is not imported when the task is decorated."""
+
+    def inject(context: TaskContext) -> Any:
+        from importlib import import_module
+
+        injected: type[Injected] = getattr(import_module(INJECTED_TYPES[name]), name)
+        return injected.of(context)
+
+    return inject
 
 
 def check_json(where: str, value: Any) -> None:

@@ -8,14 +8,18 @@ from runtime_lib.contract import Priority
 if TYPE_CHECKING:
     from runtime_lib.envelope import Envelope
 
-__all__ = ["Delivery", "TaskContext", "current_context", "running"]
+__all__ = ["Delivery", "Injected", "TaskContext", "current_context", "running"]
+
+INJECTED_TYPES = {"TaskContext": "runtime_lib.context"}
+"""The modules of the types that the library passes to parameters annotated with them: `Injected`."""
 
 
 class Delivery(NamedTuple):
     """How a trigger delivered one message; what a trigger does not tell is None.
 
     ``attempt`` is the message's receive count, an upper bound of the task's attempts. Times are epoch seconds.
-    ``eager``: no trigger delivered it, it runs where it was dispatched.
+    ``eager``: no trigger delivered it, it runs where it was dispatched. ``event``: what the trigger delivered, as it
+    was: of a batch the record. ``lambda_context``: the context object of the Lambda invocation.
     """
 
     attempt: int = 1
@@ -27,12 +31,34 @@ class Delivery(NamedTuple):
     first_received_at: float | None = None
     deadline: float | None = None
     eager: bool = False
+    event: Any = None
+    lambda_context: Any = None
 
 
-class TaskContext:
+class Injected:
+    """A type that the library makes for a parameter annotated with it, from the task's context."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, context: "TaskContext") -> Any:
+        """What to pass.
+
+        Raises:
+            ArgumentError: the trigger delivered nothing that it could be made of.
+        """
+        raise NotImplementedError
+
+
+class TaskContext(Injected):
     """What a task gets for a parameter annotated ``TaskContext``."""
 
     __slots__ = ("delivery", "envelope")
+
+    @classmethod
+    def of(cls, context: "TaskContext") -> "TaskContext":
+        """The context itself."""
+        return context
 
     def __init__(self, envelope: "Envelope", delivery: Delivery) -> None:
         self.envelope = envelope
@@ -95,6 +121,16 @@ class TaskContext:
     def hops(self) -> int:
         """How many tasks dispatched one another before this one; 0 outside a task."""
         return self.envelope.hops
+
+    @property
+    def event(self) -> Any:
+        """What the trigger delivered, as it was: of a batch the record; None where nothing but the message came."""
+        return self.delivery.event
+
+    @property
+    def lambda_context(self) -> Any:
+        """The context object of the Lambda invocation; None outside Lambda."""
+        return self.delivery.lambda_context
 
     def remaining_seconds(self) -> float | None:
         """Seconds until the Lambda function's deadline; None outside Lambda."""

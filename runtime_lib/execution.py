@@ -212,13 +212,9 @@ def _prepare(task: "Task[..., Any]", context: TaskContext) -> tuple[list[Any], d
         hook(context)
     try:
         args, kwargs = task.signature.accept(envelope.args, envelope.kwargs)
+        kwargs |= {parameter: inject(context) for parameter, inject in task.signature.injected.items()}
     except (ArgumentError, TaskDefinitionError) as error:
         raise _GivenUp(str(error)) from error
-    for parameter, what in task.signature.injected.items():
-        if what == "context":
-            kwargs[parameter] = context
-        else:
-            kwargs[parameter] = context.metadata() if what == "metadata" else context.headers
     return args, kwargs
 
 
