@@ -44,6 +44,8 @@ PRIORITY_TASK_QUEUES_HANDLER: Final = "runtime_lib.handlers.priority_task_queues
 
 ENV_MODULES: Final = "TASK_MODULES"
 """Comma-separated modules that a handler imports during INIT, so that their tasks are registered."""
+ENV_TASK: Final = "TASK_NAME"
+"""Registered name of the one task that a function serves whose events are no envelopes."""
 ENV_ROUTE_PREFIX: Final = "TASK_ROUTE__"
 """Prefix of a route; the rest is the key that `task_route_variable` and `namespace_route_variable` build."""
 ENV_QUEUE_URL_PREFIX: Final = "TASK_QUEUE_URL_PREFIX"
@@ -91,7 +93,8 @@ DEFAULT_MAX_RECEIVE_COUNT: Final = 10
 METADATA_KEY: Final = "lambda-task-constructs"
 """Key in the ``Metadata`` of a function resource under which its construct tells tools what it serves.
 
-``{"construct": "ManagedAsyncTask", "path": "Shop/Invoice", "modules": ["shop.tasks"],
+``{"construct": "ManagedAsyncTask", "path": "Shop/Invoice", "trigger": "queue" (what starts it, in a few words for
+people), "modules": ["shop.tasks"],
 "tasks": {"shop.tasks.invoice": "DEFAULT"} (those that arrive there, with the namespace to dispatch them to),
 "routes": {"TASK_ROUTE__SHOP_TASKS_INVOICE": "sqs:Shop-Invoice-1A2B"}, "dead_letter_queue": "Shop-DeadLetters-3C4D"}``
 """

@@ -27,6 +27,8 @@ class Record(NamedTuple):
         queue_url: str,
         max_receive_count: int | None,
         deadline: float | None = None,
+        event: Any = None,
+        lambda_context: Any = None,
     ) -> Self:
         """From the parts of a delivery; ``system`` are its system attributes, numbers and times as strings."""
         from runtime_lib.queues import queue_name
@@ -40,6 +42,8 @@ class Record(NamedTuple):
             sent_at=_seconds(system.get("SentTimestamp")),
             first_received_at=_seconds(system.get("ApproximateFirstReceiveTimestamp")),
             deadline=deadline,
+            event=event,
+            lambda_context=lambda_context,
         )
         return cls(message_id, body, delivery)
 

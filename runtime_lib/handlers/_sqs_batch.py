@@ -8,9 +8,10 @@ whose last run this is run first: if there was no time for them so far, they mus
 
 import os
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from runtime_lib.context import Delivery
 from runtime_lib.contract import ENV_MAX_RECEIVE_COUNT, SQS_MAX_BATCH_ENTRIES
 from runtime_lib.errors import TaskError
 from runtime_lib.execution import DeadLettered, Message, Outcome, RetryAfter, admit, last_run, run_async
@@ -19,6 +20,9 @@ from runtime_lib.log import logger
 from runtime_lib.record import Record
 
 __all__ = ["Batch"]
+
+Admission = Callable[[str, Delivery], Message | Outcome]
+"""Makes of a record what can be run, or says what becomes of it: `execution.admit` does so of envelopes."""
 
 _SECONDS_TO_REPORT = 0.5
 """What is left when the last task ends, to settle its message and give back those that were not started."""
@@ -33,7 +37,7 @@ class Batch:
         TaskError: it is no event of SQS, or that of a FIFO queue.
     """
 
-    def __init__(self, event: dict[str, Any], context: Any) -> None:
+    def __init__(self, event: dict[str, Any], context: Any, *, admit: Admission = admit) -> None:
         if not isinstance(event, dict) or "Records" not in event:
             found = sorted(event) if isinstance(event, dict) else type(event).__name__
             raise TaskError(
@@ -43,8 +47,9 @@ class Batch:
         if any(record["eventSourceARN"].endswith(".fifo") for record in event["Records"]):
             raise TaskError("this function runs the messages of a batch in an order of its own: use a standard queue")
         deadline = time.time() + context.get_remaining_time_in_millis() / 1000 if context else None
+        self._admit = admit
         self._deadline = deadline
-        self._records = [_read(record, deadline) for record in event["Records"]]
+        self._records = [_read(record, deadline, context) for record in event["Records"]]
         self._longest = 0.0
         self._finished: list[Record] = []
         self._not_started: list[Record] = []
@@ -56,7 +61,7 @@ class Batch:
         suspects: list[tuple[Record, Message]] = []
         urgent: list[tuple[Record, Message]] = []
         for record in self._records:
-            admitted = admit(record.body, record.delivery)
+            admitted = self._admit(record.body, record.delivery)
             if not isinstance(admitted, Message):
                 self._settle(record, admitted)
             elif record.delivery.attempt == 1:
@@ -155,7 +160,7 @@ class Batch:
         return {"batchItemFailures": [{"itemIdentifier": record_id} for record_id in self.failed]}
 
 
-def _read(record: dict[str, Any], deadline: float | None) -> Record:
+def _read(record: dict[str, Any], deadline: float | None, context: Any) -> Record:
     """A record from the event's form of a message."""
     from runtime_lib.queues import url_of_arn
 
@@ -168,6 +173,8 @@ def _read(record: dict[str, Any], deadline: float | None) -> Record:
         queue_url=url_of_arn(record["eventSourceARN"]),
         max_receive_count=int(limit) if limit else None,
         deadline=deadline,
+        event=record,
+        lambda_context=context,
     )
 
 

@@ -34,6 +34,8 @@ def handler(event: Any, context: Any) -> None:
     delivery = Delivery(
         source=f"lambda:{context.function_name}" if context else None,
         deadline=time.time() + context.get_remaining_time_in_millis() / 1000 if context else None,
+        event=event,
+        lambda_context=context,
     )
     body = json.dumps(event, separators=(",", ":"))
     outcome = _outcome(event, body, delivery, context)

@@ -39,7 +39,7 @@ def process_messages_for_lambda_consumer(
         case {"Records": [{"eventSource": "aws:sqs"}, *_]}:
             return _sqs(lambda_event, context, return_failures=return_failures)
         case {"Records": [{"EventSource": "aws:sns"}, *_]}:
-            _sns(lambda_event["Records"])
+            _sns(lambda_event["Records"], context)
             return None
         case _:
             found = sorted(lambda_event) if isinstance(lambda_event, dict) else type(lambda_event).__name__
@@ -59,11 +59,11 @@ def _sqs(event: dict[str, Any], context: Any, *, return_failures: bool) -> dict[
     return None
 
 
-def _sns(records: list[dict[str, Any]]) -> None:
+def _sns(records: list[dict[str, Any]], context: Any) -> None:
     """Run each notification; SNS has no receipts, so a failing one makes Lambda deliver the event again."""
     failures = []
     for record in records:
-        delivery = Delivery()
+        delivery = Delivery(event=record, lambda_context=context)
         body = record["Sns"]["Message"]
         admitted = admit(body, delivery)
         outcome = run_message(admitted, delivery) if isinstance(admitted, Message) else admitted
