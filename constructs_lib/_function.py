@@ -241,6 +241,7 @@ class TaskFunction(lambda_.Function):
     Args:
         target: the construct, whose address is known.
         construct: which of this library's constructs it is, itself or by inheritance.
+        trigger: what starts it, in a few words for people.
         function_name: the name.
         code: the asset.
         handler: the handler in it.
@@ -256,6 +257,7 @@ class TaskFunction(lambda_.Function):
         target: DispatchTarget,
         *,
         construct: type[DispatchTarget],
+        trigger: str,
         function_name: str,
         code: TaskCode,
         handler: str,
@@ -331,7 +333,7 @@ class TaskFunction(lambda_.Function):
         if "layers" in options:
             resource.layers = cdk.Lazy.uncached_list(_InGivenOrder(options["layers"], resource.layers or []))
         resource.add_metadata(
-            contract.METADATA_KEY, served_tasks(target, construct, loaded, queue_name(dead_letter_queue))
+            contract.METADATA_KEY, served_tasks(target, construct, trigger, loaded, queue_name(dead_letter_queue))
         )
         # The L2 function always depends on its role, also where it refers to it.
         resource.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W3005"]}})

@@ -10,12 +10,13 @@ __all__ = ["served_tasks"]
 
 
 def served_tasks(
-    target: DispatchTarget, construct: type[DispatchTarget], loaded: Loaded, dead_letters: str
+    target: DispatchTarget, construct: type[DispatchTarget], trigger: str, loaded: Loaded, dead_letters: str
 ) -> dict[str, object]:
     """The tasks that a function serves, and how to reach them, as `contract.METADATA_KEY` documents it."""
     return {
         "construct": construct.__name__,
         "path": target.node.path,
+        "trigger": trigger,
         "modules": list(loaded.modules),
         "tasks": cdk.Lazy.any(_ServedTasks(target, loaded)),
         "routes": target.routes,

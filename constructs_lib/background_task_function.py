@@ -100,6 +100,7 @@ class BackgroundTaskFunction(TaskServer):
         self.function = TaskFunction(
             self,
             construct=BackgroundTaskFunction,
+            trigger="asynchronous invocation",
             function_name=name,
             code=code,
             handler=handler,

@@ -107,6 +107,7 @@ class ManagedAsyncTask(TaskServer):
         self.function = TaskFunction(
             self,
             construct=ManagedAsyncTask,
+            trigger="queue",
             function_name=name,
             code=code,
             handler=handler,

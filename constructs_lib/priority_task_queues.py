@@ -127,6 +127,7 @@ class PriorityTaskQueues(TaskServer):
         self.function = TaskFunction(
             self,
             construct=PriorityTaskQueues,
+            trigger=f"queues {', '.join(self.queues)}",
             function_name=physical_name(self),
             code=code,
             handler=handler,

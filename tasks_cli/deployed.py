@@ -21,6 +21,7 @@ class Function(NamedTuple):
     stack: str
     construct: str
     path: str
+    trigger: str
     modules: tuple[str, ...]
     tasks: dict[str, str]
     """Names of the tasks that arrive here, with the namespace to dispatch them to."""
@@ -155,6 +156,7 @@ def _function(name: str, stack: str, described: dict[str, object]) -> Function:
         stack=stack,
         construct=str(described.get("construct", "")),
         path=str(described.get("path", "")),
+        trigger=str(described.get("trigger", "")),
         modules=tuple(modules),
         tasks=dict(tasks),
         routes=dict(routes),

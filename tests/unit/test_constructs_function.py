@@ -11,7 +11,18 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 
 from constructs_lib import BackgroundTaskFunction, FunctionOptions, ManagedAsyncTask, TaskReferenceError
-from tests.apps import add_invoice, allowed, back_office, environment, new_stack, only, resources, statements
+from tests.apps import (
+    add_invoice,
+    add_mail,
+    add_receipts,
+    allowed,
+    back_office,
+    environment,
+    new_stack,
+    only,
+    resources,
+    statements,
+)
 
 SORTS_LAYERS = {"@aws-cdk/aws-lambda:recognizeLayerVersion": True}
 
@@ -184,11 +195,27 @@ def test_metadata_tells_tools_what_the_function_serves() -> None:
     assert function["Metadata"]["lambda-task-constructs"] == {
         "construct": "ManagedAsyncTask",
         "path": "Shop/Invoice",
+        "trigger": "queue",
         "modules": ["back_office.invoices"],
         "tasks": {"back_office.invoices.render": "DEFAULT"},
         "routes": {"TASK_ROUTE__BACK_OFFICE_INVOICES_RENDER": "sqs:Shop-Invoice-F424F54B"},
         "dead_letter_queue": "Shop-TaskDeadLetters-6649E4FA",
     }
+
+
+@pytest.mark.parametrize(
+    ("add", "trigger"),
+    [
+        (add_receipts, "asynchronous invocation"),
+        (add_invoice, "queue"),
+        (add_mail, "queues default, high, low, bulk"),
+    ],
+)
+def test_metadata_tells_people_what_starts_the_function(add: Any, trigger: str) -> None:
+    stack = new_stack()
+    add(stack)
+    [function] = cdk.assertions.Template.from_stack(stack).find_resources("AWS::Lambda::Function").values()
+    assert function["Metadata"]["lambda-task-constructs"]["trigger"] == trigger
 
 
 @pytest.mark.parametrize(
