@@ -15,7 +15,10 @@ from constructs import Construct
 
 from constructs_lib._address import DispatchTarget, FunctionRoutes, Loaded, queue_url_prefix
 from constructs_lib._metadata import served_tasks
+from constructs_lib._network import check_network, join_network, network_interfaces
 from constructs_lib._queue import queue_name, send_permissions
+from constructs_lib._role import TaskRole
+from constructs_lib._tags import add_tags, check_tags
 from constructs_lib._validation import (
     ResourceCount,
     acknowledge,
@@ -55,7 +58,9 @@ _STORAGE_MIB: Final = (512, 10_240)
 _OLDEST_PYTHON: Final = (3, 11)
 # Options with permissions that IAM cannot narrow to a resource.
 _WILDCARDS: Final = {
-    "vpc": "EC2 has no resource to name for network interfaces that Lambda is yet to create",
+    **dict.fromkeys(
+        ("vpc", "subnet_ids"), "EC2 has no resource to name for network interfaces that Lambda is yet to create"
+    ),
     "tracing": "AWS X-Ray takes segments for no particular resource",
 }
 _VARIABLE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
@@ -80,7 +85,11 @@ class FunctionOptions(TypedDict, total=False):
         reserved_concurrent_executions: how many copies may run at once, reserved from the account's. Default: no limit.
         runtime: Python version, 3.11 or newer. Default: Python 3.13, the newest that runtime_lib is
             tested on.
+        security_group_ids: the same by ids, with ``subnet_ids``; ``function.connections`` does not know them. Default:
+            none.
         security_groups: security groups inside ``vpc``. Default: one of its own that allows outbound traffic.
+        subnet_ids: network to run in by the ids of its subnets, where there is no VPC object. Default: none.
+        tags: tags of everything that the construct makes, besides those of its stack. Default: none.
         timeout: how long one invocation may take, 1 to 900 seconds. Default: 60 seconds.
         tracing: AWS X-Ray tracing. Default: off.
         vpc: network to run in. Default: none, Lambda's own.
@@ -100,7 +109,10 @@ class FunctionOptions(TypedDict, total=False):
     removal_policy: cdk.RemovalPolicy
     reserved_concurrent_executions: int
     runtime: lambda_.Runtime
+    security_group_ids: Sequence[str]
     security_groups: Sequence[ec2.ISecurityGroup | ec2.SecurityGroup]
+    subnet_ids: Sequence[str]
+    tags: Mapping[str, str]
     timeout: cdk.Duration
     tracing: lambda_.Tracing
     vpc: ec2.IVpc | ec2.Vpc
@@ -159,6 +171,13 @@ def check_function_options(scope: Construct, options: FunctionOptions) -> None:
     )
     _check_runtime(scope, options.get("runtime"))
     _check_environment(scope, options)
+    check_tags(scope, options.get("tags", {}))
+    check_network(
+        scope,
+        options.keys(),
+        subnet_ids=options.get("subnet_ids"),
+        security_group_ids=options.get("security_group_ids"),
+    )
     level = options.get("log_level")
     if level is not None and level not in get_args(LogLevel):
         raise refusal(
@@ -276,24 +295,18 @@ class TaskFunction(lambda_.Function):
             retention=logs.RetentionDays.ONE_MONTH,
             removal_policy=options.get("removal_policy", cdk.RemovalPolicy.DESTROY),
         )
-        # Grants are added to this document until synthesis, so that the role stays one resource.
-        policy = iam.PolicyDocument(
-            minimize=True,
+        role = TaskRole(
+            target,
+            "Role",
             statements=[
                 iam.PolicyStatement(
                     actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[log_group.log_group_arn]
                 ),
                 *send_permissions(dead_letter_queue),
                 *statements,
-                *([_network_interfaces()] if "vpc" in options else []),
+                *([network_interfaces()] if options.keys() & {"vpc", "subnet_ids"} else []),
                 *options.get("policy_statements", ()),
             ],
-        )
-        role = iam.Role(
-            target,
-            "Role",
-            assumed_by=cast("iam.IPrincipal", iam.ServicePrincipal("lambda.amazonaws.com")),
-            inline_policies={"task": policy},
             managed_policies=options.get("managed_policies"),
         )
         level = options.get("log_level")
@@ -332,31 +345,20 @@ class TaskFunction(lambda_.Function):
         assert isinstance(resource, lambda_.CfnFunction)
         if "layers" in options:
             resource.layers = cdk.Lazy.uncached_list(_InGivenOrder(options["layers"], resource.layers or []))
+        if "subnet_ids" in options and "security_group_ids" in options:
+            join_network(resource, subnet_ids=options["subnet_ids"], security_group_ids=options["security_group_ids"])
+        add_tags(target, options.get("tags", {}))
         resource.add_metadata(
             contract.METADATA_KEY, served_tasks(target, construct, trigger, loaded, queue_name(dead_letter_queue))
         )
         # The L2 function always depends on its role, also where it refers to it.
         resource.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W3005"]}})
-        FunctionRoutes(self, policy=policy, loaded=loaded)
+        FunctionRoutes(self, policy=role.policy, loaded=loaded)
         ResourceCount.watch(cdk.Stack.of(target))
         if "runtime" not in options:
             acknowledge(self, "AwsSolutions-L1", "The newest Python that runtime_lib is tested on.")
         for option in _WILDCARDS.keys() & options.keys():
             acknowledge(role, "AwsSolutions-IAM5[Resource::*]", _WILDCARDS[option])
-
-
-def _network_interfaces() -> iam.PolicyStatement:
-    return iam.PolicyStatement(
-        actions=[
-            "ec2:AssignPrivateIpAddresses",
-            "ec2:CreateNetworkInterface",
-            "ec2:DeleteNetworkInterface",
-            "ec2:DescribeNetworkInterfaces",
-            "ec2:DescribeSubnets",
-            "ec2:UnassignPrivateIpAddresses",
-        ],
-        resources=["*"],
-    )
 
 
 @jsii.implements(cdk.IListProducer)

@@ -79,6 +79,8 @@ LAMBDA_ENVIRONMENT_MAX_BYTES: Final = 4_096
 LAMBDA_MAX_ASYNC_RETRIES: Final = 2
 LAMBDA_MIN_EVENT_AGE_SECONDS: Final = 60
 LAMBDA_MAX_EVENT_AGE_SECONDS: Final = 21_600
+IAM_ROLE_POLICY_MAX_CHARACTERS: Final = 10_240
+"""All inline policies of one role together, white space not counted. (IAM and AWS STS quotas)"""
 PHYSICAL_NAME_MAX_LENGTH: Final = 64
 """Length of every name made from a construct path: Lambda's limit, the shortest of those concerned."""
 
