@@ -24,11 +24,12 @@ if TYPE_CHECKING:
         TaskError,
         UnknownTaskError,
     )
+    from runtime_lib.handle import TaskHandle
     from runtime_lib.handlers.consumer import process_messages_for_lambda_consumer
     from runtime_lib.hooks import after_task, before_task, default_headers
     from runtime_lib.redrive import requeue_dead_letters
     from runtime_lib.retry import Retry
-    from runtime_lib.task import Task, TaskHandle
+    from runtime_lib.task import Task
     from runtime_lib.transports.eager import EagerTransport
     from runtime_lib.transports.lambda_invoke import LambdaTransport
     from runtime_lib.transports.recording import RecordingTransport
@@ -88,11 +89,12 @@ _LAZY = {
         "TaskError",
         "UnknownTaskError",
     ),
+    "handle": ("TaskHandle",),
     "handlers.consumer": ("process_messages_for_lambda_consumer",),
     "hooks": ("after_task", "before_task", "default_headers"),
     "redrive": ("requeue_dead_letters",),
     "retry": ("Retry",),
-    "task": ("Task", "TaskHandle"),
+    "task": ("Task",),
     "transports": ("EagerTransport", "LambdaTransport", "RecordingTransport", "SqsTransport"),
     "worker": ("TaskWorker", "extend_visibility_timeout", "listen_for_messages"),
 }

@@ -54,6 +54,12 @@ ENV_DEAD_LETTER_QUEUE: Final = "TASK_DEAD_LETTER_QUEUE"
 """Name of the queue to which a handler writes the tasks that it gives up."""
 ENV_MAX_RECEIVE_COUNT: Final = "TASK_MAX_RECEIVE_COUNT"
 """The source queue's maxReceiveCount: the runtime gives a message up before SQS would, to keep the reason."""
+ENV_STORE: Final = "TASK_STORE"
+"""Name of the table in which tasks are recorded."""
+ENV_STORE_TTL: Final = "TASK_STORE_TTL"
+"""Seconds for which a record is kept after it last changed, where that is not `DEFAULT_STORE_TTL_SECONDS`."""
+ENV_TRACKED: Final = "TASK_TRACKED"
+"""``1``: what arrives at this function is recorded in its store; without it the store is for what it dispatches."""
 ENV_FOPS_FUNCTION_NAME: Final = "FOPS_BACKGROUND_TASKS_LAMBDA_NAME"
 """Function that runs background tasks when no route does, as fops.background spells it."""
 ENV_LOG_LEVEL: Final = "LOG_LEVEL"
@@ -83,6 +89,15 @@ IAM_ROLE_POLICY_MAX_CHARACTERS: Final = 10_240
 """All inline policies of one role together, white space not counted. (IAM and AWS STS quotas)"""
 PHYSICAL_NAME_MAX_LENGTH: Final = 64
 """Length of every name made from a construct path: Lambda's limit, the shortest of those concerned."""
+
+# --- Task store ------------------------------------------------------------------------------------------------------
+
+STORE_KEY: Final = "id"
+"""Partition key of the table: an envelope's id, or the name of a lease."""
+STORE_EXPIRES_AT: Final = "expires_at"
+"""The attribute by which DynamoDB deletes a record, in epoch seconds."""
+DEFAULT_STORE_TTL_SECONDS: Final = 14 * 86_400
+"""No message is kept longer by SQS, so no duplicate of one comes later."""
 
 # --- Messages --------------------------------------------------------------------------------------------------------
 
@@ -126,14 +141,21 @@ def namespace_route_variable(namespace: str, priority: Priority | None = None) -
     return f"{variable}__{priority.name}" if priority else variable
 
 
+_STORED = "+store"
+
+
 class Route(NamedTuple):
-    """Where a task goes: ``lambda:<function name>[:alias]`` or ``sqs:<queue name or url>``."""
+    """Where a task goes: ``lambda:<function name>[:alias]`` or ``sqs:<queue name or url>``.
+
+    ``stored``, written ``lambda+store:…`` or ``sqs+store:…``: what serves it records its tasks, and so does the sender.
+    """
 
     kind: Literal["lambda", "sqs"]
     target: str
+    stored: bool = False
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.target}"
+        return f"{self.kind}{_STORED if self.stored else ''}:{self.target}"
 
     @classmethod
     def parse(cls, text: str, *, variable: str) -> "Route":
@@ -142,12 +164,13 @@ class Route(NamedTuple):
         Raises:
             ValueError: the value is neither form.
         """
-        kind, _, target = text.partition(":")
+        written, _, target = text.partition(":")
+        kind = written.removesuffix(_STORED)
         if kind not in {"lambda", "sqs"} or not target:
             raise ValueError(
                 f"{variable} is {text!r}: a route is 'lambda:<function name>[:alias]' or 'sqs:<queue name or url>'"
             )
-        return cls(kind, target)  # type: ignore[arg-type]
+        return cls(kind, target, stored=written != kind)  # type: ignore[arg-type]
 
 
 def environment_bytes(environment: Mapping[str, str]) -> int:

@@ -18,12 +18,13 @@ from runtime_lib.contract import (
 )
 from runtime_lib.envelope import Envelope
 from runtime_lib.errors import ArgumentError, PayloadTooLargeError, TaskDefinitionError, seconds
+from runtime_lib.handle import TaskHandle
 from runtime_lib.retry import Retry
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-__all__ = ["Call", "Invocation", "Task", "TaskHandle", "dispatch_task", "task"]
+__all__ = ["Call", "Invocation", "Task", "dispatch_task", "task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,13 +33,6 @@ _GENERATORS = 0x20 | 0x200  # CO_GENERATOR, CO_ASYNC_GENERATOR
 _MAX_BYTES = SQS_MAX_BYTES - FAILURE_MAX_BYTES
 _MAX_GROUP_LENGTH = 128  # MessageGroupId
 _DESCRIBED = ("__module__", "__name__", "__qualname__", "__doc__")
-
-
-class TaskHandle(NamedTuple):
-    """A dispatched task: its message's id and its name."""
-
-    id: str
-    task: str
 
 
 class Call(NamedTuple):

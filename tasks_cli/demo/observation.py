@@ -8,7 +8,7 @@ from statistics import quantiles
 from typing import Any, NamedTuple
 
 from runtime_lib.dead_letters import DeadLetter, read_dead_letter
-from runtime_lib.task import TaskHandle
+from runtime_lib.handle import TaskHandle
 from tasks_cli.cloud import Cloud
 from tasks_cli.deployed import Function
 from tasks_cli.local.inspection import queued_messages

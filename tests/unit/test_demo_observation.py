@@ -7,7 +7,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from runtime_lib.task import TaskHandle
+from runtime_lib.handle import TaskHandle
 from tasks_cli.demo import observation as module
 from tasks_cli.demo.observation import Observation
 from tasks_cli.deployed import Function
