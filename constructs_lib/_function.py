@@ -265,9 +265,10 @@ class TaskFunction(lambda_.Function):
         code: the asset.
         handler: the handler in it.
         loaded: the modules that the runtime imports at start.
-        dead_letter_queue: where the runtime writes what it gives up.
+        dead_letter_queue: where the runtime writes what it gives up; None where whoever invokes is told instead.
         statements: what else it may do.
         task_environment: what else the runtime needs to know.
+        described: what else tools may know of it.
         options: what the user chose.
     """
 
@@ -281,9 +282,10 @@ class TaskFunction(lambda_.Function):
         code: TaskCode,
         handler: str,
         loaded: Loaded,
-        dead_letter_queue: sqs.IQueue | sqs.Queue,
+        dead_letter_queue: sqs.IQueue | sqs.Queue | None,
         statements: Sequence[iam.PolicyStatement] = (),
         task_environment: Mapping[str, str] | None = None,
+        described: Mapping[str, object] | None = None,
         **options: Unpack[FunctionOptions],
     ) -> None:
         runtime = options.get("runtime", lambda_.Runtime.PYTHON_3_13)
@@ -302,7 +304,7 @@ class TaskFunction(lambda_.Function):
                 iam.PolicyStatement(
                     actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[log_group.log_group_arn]
                 ),
-                *send_permissions(dead_letter_queue),
+                *(send_permissions(dead_letter_queue) if dead_letter_queue else []),
                 *statements,
                 *([network_interfaces()] if options.keys() & {"vpc", "subnet_ids"} else []),
                 *options.get("policy_statements", ()),
@@ -322,7 +324,7 @@ class TaskFunction(lambda_.Function):
             environment={
                 contract.ENV_MODULES: ",".join(loaded.modules),
                 contract.ENV_QUEUE_URL_PREFIX: queue_url_prefix(target),
-                contract.ENV_DEAD_LETTER_QUEUE: queue_name(dead_letter_queue),
+                **({contract.ENV_DEAD_LETTER_QUEUE: queue_name(dead_letter_queue)} if dead_letter_queue else {}),
                 **(task_environment or {}),
                 **({contract.ENV_LOG_LEVEL: level} if level else {}),
                 **options.get("environment", {}),
@@ -349,7 +351,9 @@ class TaskFunction(lambda_.Function):
             join_network(resource, subnet_ids=options["subnet_ids"], security_group_ids=options["security_group_ids"])
         add_tags(target, options.get("tags", {}))
         resource.add_metadata(
-            contract.METADATA_KEY, served_tasks(target, construct, trigger, loaded, queue_name(dead_letter_queue))
+            contract.METADATA_KEY,
+            served_tasks(target, construct, trigger, loaded, queue_name(dead_letter_queue) if dead_letter_queue else "")
+            | dict(described or {}),
         )
         # The L2 function always depends on its role, also where it refers to it.
         resource.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W3005"]}})

@@ -298,7 +298,9 @@ def _definition(
         raise TaskReferenceError(f"{home.path}:{function.lineno}: {problem}") from None
     is_async = isinstance(function, ast.AsyncFunctionDef)
     delays = delays_asked_for(function, options)
-    return TaskDefinition(name, module.name, function.name, namespaces, is_async, home.path, function.lineno, delays)
+    return TaskDefinition(
+        name, module.name, function.name, namespaces, is_async, home.path, function.lineno, delays, function.args
+    )
 
 
 def _nearest(word: str, words: Iterable[str]) -> str:

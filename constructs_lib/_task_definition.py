@@ -27,6 +27,7 @@ class TaskDefinition:
         path: the file of the function.
         line: the line of the function.
         delays: what in its source asks for delays of its own, None if nothing there does.
+        parameters: what it takes, as it is written.
     """
 
     name: str
@@ -37,6 +38,7 @@ class TaskDefinition:
     path: Path
     line: int
     delays: str | None
+    parameters: ast.arguments
 
 
 def literal_name(options: Sequence[ast.keyword], *, default: str) -> str:
