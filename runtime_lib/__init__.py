@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         TaskError,
         UnknownTaskError,
     )
+    from runtime_lib.events.bus import BusEvent, S3Object
+    from runtime_lib.events.stream import StreamRecord
     from runtime_lib.handle import TaskHandle
     from runtime_lib.handlers.consumer import process_messages_for_lambda_consumer
     from runtime_lib.hooks import after_task, before_task, default_headers
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArgumentError",
+    "BusEvent",
     "Discard",
     "DispatchError",
     "EagerTransport",
@@ -50,7 +53,9 @@ __all__ = [
     "Reject",
     "Retry",
     "RetryLater",
+    "S3Object",
     "SqsTransport",
+    "StreamRecord",
     "Task",
     "TaskContext",
     "TaskDefinitionError",
@@ -89,6 +94,8 @@ _LAZY = {
         "TaskError",
         "UnknownTaskError",
     ),
+    "events.bus": ("BusEvent", "S3Object"),
+    "events.stream": ("StreamRecord",),
     "handle": ("TaskHandle",),
     "handlers.consumer": ("process_messages_for_lambda_consumer",),
     "hooks": ("after_task", "before_task", "default_headers"),

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery", "Injected", "TaskContext", "current_context", "running"]
 
-INJECTED_TYPES = {"TaskContext": "runtime_lib.context"}
+INJECTED_TYPES = {
+    "BusEvent": "runtime_lib.events.bus",
+    "StreamRecord": "runtime_lib.events.stream",
+    "TaskContext": "runtime_lib.context",
+}
 """The modules of the types that the library passes to parameters annotated with them: `Injected`."""
 
 
