@@ -36,6 +36,8 @@ DEFAULT_NAMESPACE: Final = "DEFAULT"
 
 # --- Handlers: what a construct sets as its function's Handler -------------------------------------------------------
 
+API_STATUS_HANDLER: Final = "runtime_lib.handlers.api_status.handler"
+API_TASK_HANDLER: Final = "runtime_lib.handlers.api_task.handler"
 BACKGROUND_TASK_FUNCTION_HANDLER: Final = "runtime_lib.handlers.background_task_function.handler"
 MANAGED_ASYNC_TASK_HANDLER: Final = "runtime_lib.handlers.managed_async_task.handler"
 PRIORITY_TASK_QUEUES_HANDLER: Final = "runtime_lib.handlers.priority_task_queues.handler"
@@ -46,6 +48,13 @@ ENV_MODULES: Final = "TASK_MODULES"
 """Comma-separated modules that a handler imports during INIT, so that their tasks are registered."""
 ENV_TASK: Final = "TASK_NAME"
 """Registered name of the one task that a function serves whose events are no envelopes."""
+ENV_API_RESPOND: Final = "TASK_API_RESPOND"
+"""How an ApiTask's function answers: "result" (what the task returns) or "accepted" (202, once it is dispatched)."""
+ENV_API_STATUS_PATH: Final = "TASK_API_STATUS_PATH"
+"""Path in the API at which the status of a dispatched task is: ``/tasks/{id}``; without it there is none."""
+ENV_API_CORS: Final = "TASK_API_CORS"
+"""What other origins may do, as JSON, for every answer of a function, errors too:
+``{"origins": ["https://shop.example"] or ["*"], "credentials": false, "expose_headers": ["Location"]}``."""
 ENV_ROUTE_PREFIX: Final = "TASK_ROUTE__"
 """Prefix of a route; the rest is the key that `task_route_variable` and `namespace_route_variable` build."""
 ENV_QUEUE_URL_PREFIX: Final = "TASK_QUEUE_URL_PREFIX"
@@ -87,6 +96,8 @@ LAMBDA_MIN_EVENT_AGE_SECONDS: Final = 60
 LAMBDA_MAX_EVENT_AGE_SECONDS: Final = 21_600
 IAM_ROLE_POLICY_MAX_CHARACTERS: Final = 10_240
 """All inline policies of one role together, white space not counted. (IAM and AWS STS quotas)"""
+LAMBDA_RESPONSE_MAX_BYTES: Final = 6_291_556
+"""Answer of a synchronous invocation, in JSON; API Gateway would take 10 MB. (AWS Lambda quotas)"""
 PHYSICAL_NAME_MAX_LENGTH: Final = 64
 """Length of every name made from a construct path: Lambda's limit, the shortest of those concerned."""
 
@@ -114,6 +125,10 @@ METADATA_KEY: Final = "lambda-task-constructs"
 people), "modules": ["shop.tasks"],
 "tasks": {"shop.tasks.invoice": "DEFAULT"} (those that arrive there, with the namespace to dispatch them to),
 "routes": {"TASK_ROUTE__SHOP_TASKS_INVOICE": "sqs:Shop-Invoice-1A2B"}, "dead_letter_queue": "Shop-DeadLetters-3C4D"}``
+
+A function behind an API also has ``"api": {"path": "/orders/{id}", "method": "GET", "respond": "result" ("accepted"; "status":
+a TaskApi's own function, that tells what became of a task), "api": "Shop/Api" (path of the TaskApi), "authorization": "NONE"
+("AWS_IAM", "COGNITO_USER_POOLS", "CUSTOM"), "api_key": false}``.
 """
 
 # --- Routes ----------------------------------------------------------------------------------------------------------
