@@ -41,6 +41,8 @@ API_TASK_HANDLER: Final = "runtime_lib.handlers.api_task.handler"
 BACKGROUND_TASK_FUNCTION_HANDLER: Final = "runtime_lib.handlers.background_task_function.handler"
 MANAGED_ASYNC_TASK_HANDLER: Final = "runtime_lib.handlers.managed_async_task.handler"
 PRIORITY_TASK_QUEUES_HANDLER: Final = "runtime_lib.handlers.priority_task_queues.handler"
+EVENT_TASK_HANDLER: Final = "runtime_lib.handlers.event_task.handler"
+STREAM_TASK_HANDLER: Final = "runtime_lib.handlers.stream_task.handler"
 
 # --- Environment variables -------------------------------------------------------------------------------------------
 
