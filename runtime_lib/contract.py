@@ -42,6 +42,7 @@ BACKGROUND_TASK_FUNCTION_HANDLER: Final = "runtime_lib.handlers.background_task_
 MANAGED_ASYNC_TASK_HANDLER: Final = "runtime_lib.handlers.managed_async_task.handler"
 PRIORITY_TASK_QUEUES_HANDLER: Final = "runtime_lib.handlers.priority_task_queues.handler"
 EVENT_TASK_HANDLER: Final = "runtime_lib.handlers.event_task.handler"
+SCHEDULED_TASK_HANDLER: Final = "runtime_lib.handlers.scheduled_task.handler"
 STREAM_TASK_HANDLER: Final = "runtime_lib.handlers.stream_task.handler"
 
 # --- Environment variables -------------------------------------------------------------------------------------------
@@ -71,6 +72,8 @@ ENV_STORE_TTL: Final = "TASK_STORE_TTL"
 """Seconds for which a record is kept after it last changed, where that is not `DEFAULT_STORE_TTL_SECONDS`."""
 ENV_TRACKED: Final = "TASK_TRACKED"
 """``1``: what arrives at this function is recorded in its store; without it the store is for what it dispatches."""
+ENV_SCHEDULES: Final = "TASK_SCHEDULES"
+"""Where a function schedules what it dispatches for later: ``<schedule group> <role ARN> <dead letter queue ARN>``."""
 ENV_FOPS_FUNCTION_NAME: Final = "FOPS_BACKGROUND_TASKS_LAMBDA_NAME"
 """Function that runs background tasks when no route does, as fops.background spells it."""
 ENV_LOG_LEVEL: Final = "LOG_LEVEL"
@@ -96,6 +99,12 @@ LAMBDA_ENVIRONMENT_MAX_BYTES: Final = 4_096
 LAMBDA_MAX_ASYNC_RETRIES: Final = 2
 LAMBDA_MIN_EVENT_AGE_SECONDS: Final = 60
 LAMBDA_MAX_EVENT_AGE_SECONDS: Final = 21_600
+SCHEDULER_MAX_INPUT_BYTES: Final = 262_144
+"""What a schedule sends to its target. (EventBridge Scheduler quotas)"""
+SCHEDULER_MIN_EVENT_AGE_SECONDS: Final = 60
+SCHEDULER_MAX_EVENT_AGE_SECONDS: Final = 86_400
+SCHEDULER_MAX_RETRY_ATTEMPTS: Final = 185
+SCHEDULER_MAX_WINDOW_MINUTES: Final = 1_440
 IAM_ROLE_POLICY_MAX_CHARACTERS: Final = 10_240
 """All inline policies of one role together, white space not counted. (IAM and AWS STS quotas)"""
 LAMBDA_RESPONSE_MAX_BYTES: Final = 6_291_556
@@ -120,6 +129,10 @@ FAILURE_ATTRIBUTE: Final = "TaskFailure"
 DEFAULT_MAX_HOPS: Final = 16
 DEFAULT_MAX_RECEIVE_COUNT: Final = 10
 """Generous, because the runtime decides when a task is exhausted: throttled and crashed deliveries count as well."""
+SCHEDULED_TIME: Final = "<aws.scheduler.scheduled-time>"
+"""What EventBridge Scheduler replaces in a schedule's input with the time that the run was scheduled for."""
+SCHEDULER_PLACEHOLDER: Final = "<aws.scheduler."
+"""How everything begins that it replaces."""
 METADATA_KEY: Final = "lambda-task-constructs"
 """Key in the ``Metadata`` of a function resource under which its construct tells tools what it serves.
 
@@ -128,9 +141,9 @@ people), "modules": ["shop.tasks"],
 "tasks": {"shop.tasks.invoice": "DEFAULT"} (those that arrive there, with the namespace to dispatch them to),
 "routes": {"TASK_ROUTE__SHOP_TASKS_INVOICE": "sqs:Shop-Invoice-1A2B"}, "dead_letter_queue": "Shop-DeadLetters-3C4D"}``
 
-A function behind an API also has ``"api": {"path": "/orders/{id}", "method": "GET", "respond": "result" ("accepted"; "status":
-a TaskApi's own function, that tells what became of a task), "api": "Shop/Api" (path of the TaskApi), "authorization": "NONE"
-("AWS_IAM", "COGNITO_USER_POOLS", "CUSTOM"), "api_key": false}``.
+A function behind an API also has ``"api": {"path": "/orders/{id}", "method": "GET", "respond": "result" (or "accepted";
+"status": a TaskApi's own function, which tells what became of a task), "api": "Shop/Api" (path of the TaskApi),
+"authorization": "NONE" (or "AWS_IAM", "COGNITO_USER_POOLS", "CUSTOM"), "api_key": false}``.
 """
 
 # --- Routes ----------------------------------------------------------------------------------------------------------
