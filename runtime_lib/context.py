@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runtime_lib.contract import Priority
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runtime_lib.envelope import Envelope
 
 __all__ = ["Delivery", "Injected", "TaskContext", "current_context", "running"]
@@ -23,7 +25,9 @@ class Delivery(NamedTuple):
 
     ``attempt`` is the message's receive count, an upper bound of the task's attempts. Times are epoch seconds.
     ``eager``: no trigger delivered it, it runs where it was dispatched. ``event``: what the trigger delivered, as it
-    was: of a batch the record. ``lambda_context``: the context object of the Lambda invocation.
+    was: of a batch the record. ``lambda_context``: the context object of the Lambda invocation. ``awaited``: somebody
+    waits for the answer, so whatever becomes of it, it is not delivered again. ``arguments`` makes the arguments, to be
+    passed as they are, where the message has none.
     """
 
     attempt: int = 1
@@ -37,6 +41,8 @@ class Delivery(NamedTuple):
     eager: bool = False
     event: Any = None
     lambda_context: Any = None
+    awaited: bool = False
+    arguments: "Callable[[], tuple[list[Any], dict[str, Any]]] | None" = None
 
 
 class Injected:

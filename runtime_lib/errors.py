@@ -3,8 +3,8 @@
 A class's docstring is its default message.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -15,6 +15,7 @@ __all__ = [
     "DispatchError",
     "EnvelopeError",
     "FailedMessage",
+    "HttpError",
     "NewerMessageError",
     "NoRouteError",
     "PayloadTooLargeError",
@@ -101,6 +102,35 @@ class Discard(Exception):  # noqa: N818
 
 class Reject(Exception):  # noqa: N818
     """Raised by a task to go to the dead letter queue now, with the reason given, whatever its retry policy says."""
+
+
+class HttpError(TaskError):
+    """Raised by the task of an ApiTask to answer with an error: ``raise HttpError(404, "there is no such order")``.
+
+    The answer's body is ``{"message": …}`` as API Gateway's own errors have it, with ``details`` beside it.
+
+    Raises:
+        ValueError: the status is not 400 to 599.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str = "",
+        headers: Mapping[str, str] | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.args = (status, message, headers, details)  # as given, so that it can be pickled
+        if not 400 <= status <= 599:  # noqa: PLR2004  (the client's and the server's errors)
+            raise ValueError(f"an HttpError has a status from 400 to 599, given {status!r}")
+        self.status = status
+        self.message = message
+        self.headers = dict(headers or {})
+        self.details = dict(details or {})
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.message}".rstrip()
 
 
 def message_of(error: BaseException) -> str:

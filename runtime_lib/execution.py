@@ -12,6 +12,7 @@ from runtime_lib.errors import (
     ArgumentError,
     Discard,
     EnvelopeError,
+    HttpError,
     NewerMessageError,
     Reject,
     RetryLater,
@@ -23,6 +24,8 @@ from runtime_lib.errors import (
 from runtime_lib.log import logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runtime_lib.retry import Retry
     from runtime_lib.task import Task
 
@@ -57,7 +60,7 @@ class RetryAfter(NamedTuple):
 
 
 class DeadLettered(NamedTuple):
-    """The message is given up, and goes where a person can see why."""
+    """The message is given up, and goes where a person can see why: to who awaits the answer, if somebody does."""
 
     reason: str
     error: BaseException | None = None
@@ -145,7 +148,7 @@ def _run(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outc
     started = time.monotonic()
     try:
         args, kwargs = _prepare(task, context)
-        outcome: Outcome = Succeeded(_returned(task, task.function(*args, **kwargs)))
+        outcome: Outcome = Succeeded(_returned(task, _inside_middleware(task, context)(*args, **kwargs)))
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001  (also sys.exit(): a task must not end its neighbours)
@@ -169,7 +172,7 @@ async def _run_async(task: "Task[..., Any]", envelope: Envelope, delivery: Deliv
     started = time.monotonic()
     try:
         args, kwargs = _prepare(task, context)
-        outcome: Outcome = Succeeded(_returned(task, await task.function(*args, **kwargs)))
+        outcome: Outcome = Succeeded(_returned(task, await _inside_middleware(task, context)(*args, **kwargs)))
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
@@ -211,11 +214,26 @@ def _prepare(task: "Task[..., Any]", context: TaskContext) -> tuple[list[Any], d
     for hook in hooks.before:
         hook(context)
     try:
-        args, kwargs = task.signature.accept(envelope.args, envelope.kwargs)
+        if delivery.arguments:
+            args, kwargs = delivery.arguments()
+        else:
+            args, kwargs = task.signature.accept(envelope.args, envelope.kwargs)
         kwargs |= {parameter: inject(context) for parameter, inject in task.signature.injected.items()}
     except (ArgumentError, TaskDefinitionError) as error:
         raise _GivenUp(str(error)) from error
     return args, kwargs
+
+
+def _inside_middleware(task: "Task[..., Any]", context: TaskContext) -> "Callable[..., Any]":
+    """The task's function, with the middleware around it where there is any."""
+    if not (hooks.around or task.middleware or task.group):
+        return task.function
+    from runtime_lib.middleware_chain import wrapped
+
+    try:
+        return wrapped(task, context)
+    except TaskDefinitionError as error:
+        raise _GivenUp(str(error)) from error
 
 
 def last_run(retry: "Retry", delivery: Delivery) -> float:
@@ -243,6 +261,8 @@ def _failed(task: "Task[..., Any]", context: TaskContext, error: BaseException) 
     delivery = context.delivery
     if isinstance(error, _GivenUp):
         return DeadLettered(str(error), error.__cause__)
+    if delivery.awaited:
+        return DeadLettered(describe(error), error)
     if isinstance(error, Discard):
         return Discarded(message_of(error))
     if isinstance(error, Reject):
@@ -288,6 +308,10 @@ def _finish(context: TaskContext, outcome: Outcome, started: float) -> None:
             logger.warning(
                 "%s failed at attempt %d%s", context.task, context.attempt, again, exc_info=error, extra=extra
             )
+        case DeadLettered(_, HttpError() as error) if context.delivery.awaited:
+            logger.info("%s answered %s in %.0f ms", context.task, error, elapsed, extra=extra)
+        case DeadLettered(reason, error) if context.delivery.awaited:
+            logger.error("%s failed: %s", context.task, reason, exc_info=error, extra=extra)
         case DeadLettered(reason, error):
             logger.error("%s is dead-lettered: %s", context.task, reason, exc_info=error, extra=extra)
 

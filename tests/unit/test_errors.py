@@ -73,3 +73,21 @@ def test_an_exception_that_cannot_say_what_it_is_has_no_message() -> None:
 
     assert errors.message_of(MuteError()) == ""
     assert errors.message_of(ValueError("x")) == "x"
+
+
+def test_an_http_error_says_its_status_and_survives_pickling() -> None:
+    error = pickle.loads(pickle.dumps(errors.HttpError(404, "no such order", {"X-Shop": "1"}, {"order": 7})))
+    assert (error.status, error.message, error.headers, error.details) == (
+        404,
+        "no such order",
+        {"X-Shop": "1"},
+        {"order": 7},
+    )
+    assert str(error) == "404 no such order"
+    assert str(errors.HttpError(404)) == "404"
+
+
+@pytest.mark.parametrize("status", [200, 399, 600])
+def test_an_http_error_with_the_status_of_a_success_is_refused(status: int) -> None:
+    with pytest.raises(ValueError, match=f"an HttpError has a status from 400 to 599, given {status}"):
+        errors.HttpError(status, "done")
