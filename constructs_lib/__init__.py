@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from constructs_lib._address import DispatchTarget
+    from constructs_lib._api_options import ApiOptions
     from constructs_lib._event_source import QueueSettings
     from constructs_lib._function import FunctionOptions
     from constructs_lib._task_definition import TaskReferenceError
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
     from constructs_lib.managed_async_task import ManagedAsyncTask
     from constructs_lib.priority_task_queues import PriorityTaskQueues
     from constructs_lib.task_code import TaskCode
+    from constructs_lib.task_store import TaskStore
     from runtime_lib.contract import Priority
 
 __all__ = [
+    "ApiOptions",
     "BackgroundTaskFunction",
     "DispatchTarget",
     "FunctionOptions",
@@ -27,9 +30,11 @@ __all__ = [
     "QueueSettings",
     "TaskCode",
     "TaskReferenceError",
+    "TaskStore",
 ]
 
 _MODULES = {
+    "ApiOptions": "constructs_lib._api_options",
     "BackgroundTaskFunction": "constructs_lib.background_task_function",
     "DispatchTarget": "constructs_lib._address",
     "FunctionOptions": "constructs_lib._function",
@@ -39,6 +44,7 @@ _MODULES = {
     "QueueSettings": "constructs_lib._event_source",
     "TaskCode": "constructs_lib.task_code",
     "TaskReferenceError": "constructs_lib._task_definition",
+    "TaskStore": "constructs_lib.task_store",
 }
 
 
