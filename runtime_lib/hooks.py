@@ -1,6 +1,6 @@
-"""Functions of the application that run around every task, or add headers to every dispatch."""
+"""Functions of the application that run before and around every task, or add headers to every dispatch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runtime_lib.arguments import check_json
@@ -14,16 +14,24 @@ if TYPE_CHECKING:
     BeforeTask = Callable[[TaskContext], object]
     AfterTask = Callable[[TaskContext, Outcome], object]
     DefaultHeaders = Callable[[Task[..., Any]], dict[str, Any]]
+    Middleware = Callable[[TaskContext, Callable[[], Any]], Any]
+    InitTask = Callable[[], object]
 
-__all__ = ["after_task", "before_task", "default_headers"]
+__all__ = ["after_task", "before_task", "checked_middleware", "default_headers", "init_task", "middleware"]
 
 before: "list[BeforeTask]" = []
 after: "list[AfterTask]" = []
 headers: "list[DefaultHeaders]" = []
+around: "list[Middleware]" = []
+"""The middleware of all tasks, the outermost first."""
+starting: "list[InitTask]" = []
+"""The init tasks that have not run yet; see `init_tasks`."""
 
 _Before = TypeVar("_Before", bound="BeforeTask")
 _After = TypeVar("_After", bound="AfterTask")
 _Headers = TypeVar("_Headers", bound="DefaultHeaders")
+_Middleware = TypeVar("_Middleware", bound="Middleware")
+_Init = TypeVar("_Init", bound="InitTask")
 _ASYNC = 0x80  # CO_COROUTINE
 
 
@@ -48,6 +56,47 @@ def default_headers(hook: _Headers) -> _Headers:
     return hook
 
 
+def middleware(function: _Middleware) -> _Middleware:
+    """Call ``function(context, call_next)`` around each task that runs here, the first that is registered outermost.
+
+    ``call_next()`` runs what is inside, at last the task, and returns its result or raises its exception; what the
+    middleware returns or raises takes their place. Around an ``async def`` task it returns an awaitable; an ``async
+    def`` middleware awaits it, and cannot be around a ``def`` task.
+    """
+    [checked] = checked_middleware("@middleware", [function])
+    around.append(checked)
+    return function
+
+
+def init_task(function: _Init) -> _Init:
+    """Call ``function()`` once, before the first task of this environment: in Lambda during INIT, in a worker at start.
+
+    Several run in the order in which they are registered. One that fails keeps the environment from starting.
+    """
+    starting.append(_callable(function, "an init task", "it runs before there is an event loop"))
+    return function
+
+
+def checked_middleware(where: str, given: "Iterable[Middleware]") -> "tuple[Middleware, ...]":
+    """Middleware as a tuple.
+
+    Raises:
+        TaskDefinitionError: one is not callable; ``where`` names what was given it.
+    """
+    if callable(given):
+        raise TaskDefinitionError(f"{where}: middleware is a list of functions, given {_name(given)}: put it into one")
+    functions = tuple(given)
+    for function in functions:
+        if not callable(function):
+            raise TaskDefinitionError(f"{where}: middleware is functions of (context, call_next), given {function!r}")
+    return functions
+
+
+def is_async(function: object) -> bool:
+    """Whether it is an ``async def``."""
+    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & _ASYNC)
+
+
 def headers_for(task: "Task[..., Any]", own: dict[str, Any]) -> dict[str, Any]:
     """The headers of a dispatch: what the hooks add, and over that its own.
 
@@ -68,11 +117,11 @@ def headers_for(task: "Task[..., Any]", own: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _callable(hook: Any) -> Any:
+def _callable(hook: Any, what: str = "a hook", why: str = "it runs beside tasks of both kinds") -> Any:
     if not callable(hook):
-        raise TaskDefinitionError(f"a hook is a function, given {hook!r}")
-    if getattr(getattr(hook, "__code__", None), "co_flags", 0) & _ASYNC:
-        raise TaskDefinitionError(f"the hook {_name(hook)} is async: it runs beside tasks of both kinds, make it def")
+        raise TaskDefinitionError(f"{what} is a function, given {hook!r}")
+    if is_async(hook):
+        raise TaskDefinitionError(f"the {what.partition(' ')[2]} {_name(hook)} is async: {why}, make it def")
     return hook
 
 

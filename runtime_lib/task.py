@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import update_wrapper
 from math import ceil
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from runtime_lib import hooks, registry, transports
 from runtime_lib.arguments import Signature, check_json, unwrapped
@@ -24,7 +24,10 @@ from runtime_lib.retry import Retry
 if TYPE_CHECKING:
     from datetime import timedelta
 
-__all__ = ["Call", "Invocation", "Task", "dispatch_task", "task"]
+    from runtime_lib.hooks import Middleware
+    from runtime_lib.task_group import TaskGroup
+
+__all__ = ["Call", "Invocation", "Task", "TaskOptions", "dispatch_task", "task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -153,6 +156,18 @@ class Invocation(Generic[P, R]):
         return call.handle
 
 
+class TaskOptions(TypedDict, total=False):
+    """The options of `@task`, which describes them."""
+
+    name: str | None
+    priority: Priority
+    namespace: str | Sequence[str]
+    retry: Retry | str | None
+    schema_version: int | None
+    max_hops: int
+    middleware: "Sequence[Middleware]"
+
+
 class Task(Generic[P, R]):
     """A function that can run in the background. Calling it runs it here and now."""
 
@@ -169,6 +184,7 @@ class Task(Generic[P, R]):
         retry: Retry | str | None = None,
         schema_version: int | None = None,
         max_hops: int = DEFAULT_MAX_HOPS,
+        middleware: "Sequence[Middleware]" = (),
     ) -> None:
         self.function = _function(function)
         # (not what other decorators left in its __dict__: it could hide what a task has)
@@ -190,6 +206,8 @@ class Task(Generic[P, R]):
         self.schema_version = schema_version
         self.max_hops = max_hops
         self.is_async = bool(self.function.__code__.co_flags & _ASYNC)
+        self.middleware = hooks.checked_middleware(self.name, middleware)
+        self.group: TaskGroup | None = None
         self.signature = Signature(self.definition, self.name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -248,15 +266,7 @@ class Task(Generic[P, R]):
 @overload
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 @overload
-def task(
-    *,
-    name: str | None = None,
-    priority: Priority = Priority.DEFAULT,
-    namespace: str | Sequence[str] = DEFAULT_NAMESPACE,
-    retry: Retry | str | None = None,
-    schema_version: int | None = None,
-    max_hops: int = DEFAULT_MAX_HOPS,
-) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(**options: "Unpack[TaskOptions]") -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(function: Callable[P, R] | None = None, /, **options: Any) -> Any:  # noqa: D417  (options are spelled above)
     """Make a function at the top level of a module a task: ``@task`` or ``@task(…)``.
 
@@ -269,6 +279,8 @@ def task(function: Callable[P, R] | None = None, /, **options: Any) -> Any:  # n
         schema_version: version of its arguments, raised when they change incompatibly: an older worker then leaves
             newer messages in the queue for a newer one.
         max_hops: how many tasks may dispatch one another before one of this name is dead-lettered as a loop.
+        middleware: functions of (context, call_next) around this task alone, inside those of its group and of all
+            tasks, the first outermost.
 
     Raises:
         TaskDefinitionError: (a TypeError) a worker could not find or call this function; says why.

@@ -1,0 +1,51 @@
+"""The middleware around one task; loaded when there is any."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from runtime_lib import hooks
+from runtime_lib.errors import TaskDefinitionError
+
+if TYPE_CHECKING:
+    from runtime_lib.context import TaskContext
+    from runtime_lib.hooks import Middleware
+    from runtime_lib.task import Task
+
+__all__ = ["wrapped"]
+
+
+def wrapped(task: "Task[..., Any]", context: "TaskContext") -> Callable[..., Any]:
+    """The task's function inside the middleware of all tasks, of its group and its own, the outermost first.
+
+    Raises:
+        TaskDefinitionError: one of them is async, and the task is not.
+    """
+    layers = [*hooks.around, *(task.group.around() if task.group else ()), *task.middleware]
+    for layer in layers:
+        _require_kind(task, layer)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        call_next: Callable[[], Any] = partial(task.function, *args, **kwargs)
+        for layer in reversed(layers):
+            call_next = partial(layer, context, call_next)
+            if task.is_async:
+                call_next = partial(_awaited, call_next)
+        return call_next()
+
+    return call
+
+
+def _require_kind(task: "Task[..., Any]", layer: "Middleware") -> None:
+    if hooks.is_async(layer) and not task.is_async:
+        name = getattr(layer, "__qualname__", layer)
+        raise TaskDefinitionError(
+            f"the middleware {name} is async and {task.name} is not, so that nothing awaits it: make the middleware "
+            "def (call_next() then returns an awaitable around an async task), or the task async"
+        )
+
+
+async def _awaited(call: Callable[[], Any]) -> Any:
+    """What a layer around an async task returns: its own result, or the awaitable that it got from `call_next`."""
+    result = call()
+    return await result if hasattr(result, "__await__") else result
