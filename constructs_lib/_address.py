@@ -5,9 +5,9 @@ attribute of the resource would tie the sender's function to the receiver's queu
 each other (or one to itself) could not be deployed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -20,11 +20,15 @@ from constructs_lib._validation import check_at_synth, refusal, rendered, warn
 from runtime_lib import contract
 from runtime_lib.contract import Priority, Route
 
+if TYPE_CHECKING:
+    from constructs_lib.task_store import StoreAccess
+
 __all__ = [
     "Address",
     "DispatchTarget",
     "FunctionRoutes",
     "Loaded",
+    "allow",
     "function_arn",
     "physical_name",
     "queue_arn",
@@ -80,7 +84,7 @@ def _require_same(scope: Construct, argument: str, described: str, **theirs: str
             argument,
             given=f"{described} in {what} {value}",
             allowed=f"{what} {own}",
-            remedy=f"routes and dead letters do not cross {what}s: give that {what} a stack of its own",
+            remedy=f"routes, dead letters and records do not cross {what}s: give that {what} a stack of its own",
         )
 
 
@@ -106,6 +110,7 @@ class Address:
         encryption_keys: the user's keys of the queues; none for queues that SQS encrypts with its own.
         task: the one task that is served, None for a namespace's server.
         loaded: what the server's function imports, None for a construct deployed elsewhere.
+        store: where the server records its tasks, None if it does not.
     """
 
     routes: Mapping[str, Route]
@@ -113,13 +118,21 @@ class Address:
     encryption_keys: tuple[kms.IKey | kms.Key, ...] = ()
     task: str | None = None
     loaded: Loaded | None = None
+    store: "StoreAccess | None" = None
 
     @classmethod
-    def of_task(cls, task: str, route: Route, *, encryption_key: kms.IKey | kms.Key | None = None) -> Self:
+    def of_task(
+        cls,
+        task: str,
+        route: Route,
+        *,
+        encryption_key: kms.IKey | kms.Key | None = None,
+        store: "StoreAccess | None" = None,
+    ) -> Self:
         """The address of a construct that serves one task."""
         variable = contract.task_route_variable(task)
         keys = (encryption_key,) if encryption_key else ()
-        return cls({variable: route}, {variable: f"task {task!r}"}, keys, task)
+        return cls({variable: route}, {variable: f"task {task!r}"}, keys, task, store=store)
 
     @classmethod
     def of_namespaces(
@@ -130,6 +143,7 @@ class Address:
         *,
         encryption_keys: Iterable[kms.IKey | kms.Key] = (),
         loaded: Loaded | None = None,
+        store: "StoreAccess | None" = None,
     ) -> Self:
         """The address of a construct that serves namespaces.
 
@@ -148,7 +162,7 @@ class Address:
                 if variable in serves:
                     raise ValueError(f"{scope.node.path}: {_collision(variable, serves[variable], label)}")
                 found[variable], serves[variable] = route, label
-        return cls(found, serves, tuple(encryption_keys), loaded=loaded)
+        return cls(found, serves, tuple(encryption_keys), loaded=loaded, store=store)
 
     def permissions(self, scope: Construct) -> list[iam.PolicyStatement]:
         """What a sender in the account and region of ``scope`` must be allowed, and no more."""
@@ -165,6 +179,8 @@ class Address:
         if self.encryption_keys:
             arns = [key.key_arn for key in self.encryption_keys]
             statements.append(iam.PolicyStatement(actions=["kms:Decrypt", "kms:GenerateDataKey"], resources=arns))
+        if self.store and self.routes:
+            statements += self.store.sender_statements(scope)
         return statements
 
 
@@ -187,7 +203,8 @@ class DispatchTarget(Construct):
     @property
     def routes(self) -> dict[str, str]:
         """The routes to here by the environment variables that hold them."""
-        return {variable: str(route) for variable, route in self.address.routes.items()}
+        stored = self.address.store is not None
+        return {variable: str(route._replace(stored=stored)) for variable, route in self.address.routes.items()}
 
     @property
     def dispatch_environment(self) -> dict[str, str]:
@@ -195,6 +212,8 @@ class DispatchTarget(Construct):
         environment = self.routes
         if any(route.kind == "sqs" for route in self.address.routes.values()):
             environment[contract.ENV_QUEUE_URL_PREFIX] = queue_url_prefix(self)
+        if self.address.store:
+            environment |= self.address.store.environment
         return environment
 
     def grant_dispatch(self, grantee: iam.IGrantable) -> None:
@@ -207,30 +226,40 @@ class DispatchTarget(Construct):
             ValueError: ``grantee`` is in another account or region, cannot be given a permission, or has a route to
                 another server of the same task or namespace.
         """
-        # What is imported reaches Python as a proxy of no class, and a service principal has no node.
-        node: Node | None = getattr(grantee, "node", None)
-        scope = node.scope if node and node.scope else self
-        described = node.path if node else f"a {type(grantee).__name__}"
-        account = getattr(grantee.grant_principal, "principal_account", None)
-        _require_same(self, "grantee", described, account=account)
-        stack = cdk.Stack.of(scope)
-        _require_same(self, "grantee", described, account=stack.account, region=stack.region)
-        routes = FunctionRoutes.of(grantee) if isinstance(grantee, lambda_.Function) else None
-        if routes:
-            routes.add(self)
-        statements = self.address.permissions(stack)
-        if routes and routes.policy:
-            routes.policy.add_statements(*statements)
-            return
-        for statement in statements:
-            if not grantee.grant_principal.add_to_principal_policy(statement).statement_added:
-                raise refusal(
-                    self,
-                    "grantee",
-                    given=described,
-                    allowed="a principal that policies can be attached to",
-                    remedy="grant to the function, role or user that dispatches",
-                )
+        allow(self, grantee, self.address.permissions)
+        if isinstance(grantee, lambda_.Function):
+            FunctionRoutes.of(grantee).add(self)
+
+
+def allow(
+    target: Construct, grantee: iam.IGrantable, statements: Callable[[Construct], Iterable[iam.PolicyStatement]]
+) -> None:
+    """Give ``grantee`` the ``statements`` for something of ``target``, as they are in the grantee's stack.
+
+    Raises:
+        ValueError: ``grantee`` is in another account or region, or cannot be given a permission.
+    """
+    # What is imported reaches Python as a proxy of no class, and a service principal has no node.
+    node: Node | None = getattr(grantee, "node", None)
+    scope = node.scope if node and node.scope else target
+    described = node.path if node else f"a {type(grantee).__name__}"
+    account = getattr(grantee.grant_principal, "principal_account", None)
+    _require_same(target, "grantee", described, account=account)
+    stack = cdk.Stack.of(scope)
+    _require_same(target, "grantee", described, account=stack.account, region=stack.region)
+    routes = FunctionRoutes.of(grantee) if isinstance(grantee, lambda_.Function) else None
+    if routes and routes.policy:
+        routes.policy.add_statements(*statements(stack))
+        return
+    for statement in statements(stack):
+        if not grantee.grant_principal.add_to_principal_policy(statement).statement_added:
+            raise refusal(
+                target,
+                "grantee",
+                given=described,
+                allowed="a principal that policies can be attached to",
+                remedy="grant to the function, role or user that needs it",
+            )
 
 
 class FunctionRoutes(Construct):
@@ -251,6 +280,7 @@ class FunctionRoutes(Construct):
         self._function = function
         self._loaded = loaded
         self._targets: dict[str, DispatchTarget] = {}
+        self._store: StoreAccess | None = None
         check_at_synth(self, self._check)
 
     @classmethod
@@ -277,9 +307,28 @@ class FunctionRoutes(Construct):
                 )
             there, here = f"{label_there} of {other.node.path}", f"{label} of {target.node.path}"
             raise ValueError(f"{self._function.node.path}: {_collision(variable, there, here)}")
+        if target.address.store:
+            self.use_store(target.address.store)
         for name, value in target.dispatch_environment.items():
             self._function.add_environment(name, value)
         self._targets |= dict.fromkeys(target.address.routes, target)
+
+    def use_store(self, store: "StoreAccess") -> None:
+        """Have the function record its tasks, and those it dispatches, in ``store``.
+
+        Raises:
+            ValueError: it uses another one, or this one is in another account or region.
+        """
+        stack = cdk.Stack.of(store)
+        _require_same(self._function, "store", store.node.path, account=stack.account, region=stack.region)
+        if self._store and self._store.environment != store.environment:
+            raise ValueError(
+                f"{self._function.node.path} would use two task stores, {self._store.node.path} and "
+                f"{store.node.path}: give one store to itself and to everything it dispatches to"
+            )
+        self._store = store
+        for name, value in store.environment.items():
+            self._function.add_environment(name, value)
 
     def _check(self) -> list[str]:
         for message in self._misrouted():

@@ -226,6 +226,9 @@ def _check_environment(scope: Construct, options: FunctionOptions) -> None:
         contract.ENV_QUEUE_URL_PREFIX,
         contract.ENV_DEAD_LETTER_QUEUE,
         contract.ENV_MAX_RECEIVE_COUNT,
+        contract.ENV_STORE,
+        contract.ENV_STORE_TTL,
+        contract.ENV_TRACKED,
     }
     for name in options.get("environment", {}):
         if not _VARIABLE_NAME.fullmatch(name):
@@ -258,7 +261,7 @@ class TaskFunction(lambda_.Function):
     """The function of a construct, allowed to log, to write dead letters, and what ``statements`` say.
 
     Args:
-        target: the construct, whose address is known.
+        target: the construct, whose address is known, and with it where its tasks are recorded.
         construct: which of this library's constructs it is, itself or by inheritance.
         trigger: what starts it, in a few words for people.
         function_name: the name.
@@ -288,6 +291,7 @@ class TaskFunction(lambda_.Function):
         described: Mapping[str, object] | None = None,
         **options: Unpack[FunctionOptions],
     ) -> None:
+        store = target.address.store
         runtime = options.get("runtime", lambda_.Runtime.PYTHON_3_13)
         architecture = options.get("architecture", lambda_.Architecture.X86_64)
         log_group = options.get("log_group") or logs.LogGroup(
@@ -306,6 +310,7 @@ class TaskFunction(lambda_.Function):
                 ),
                 *(send_permissions(dead_letter_queue) if dead_letter_queue else []),
                 *statements,
+                *(store.server_statements(target) if store else []),
                 *([network_interfaces()] if options.keys() & {"vpc", "subnet_ids"} else []),
                 *options.get("policy_statements", ()),
             ],
@@ -325,6 +330,7 @@ class TaskFunction(lambda_.Function):
                 contract.ENV_MODULES: ",".join(loaded.modules),
                 contract.ENV_QUEUE_URL_PREFIX: queue_url_prefix(target),
                 **({contract.ENV_DEAD_LETTER_QUEUE: queue_name(dead_letter_queue)} if dead_letter_queue else {}),
+                **({contract.ENV_TRACKED: "1"} if store else {}),
                 **(task_environment or {}),
                 **({contract.ENV_LOG_LEVEL: level} if level else {}),
                 **options.get("environment", {}),
@@ -357,7 +363,9 @@ class TaskFunction(lambda_.Function):
         )
         # The L2 function always depends on its role, also where it refers to it.
         resource.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W3005"]}})
-        FunctionRoutes(self, policy=role.policy, loaded=loaded)
+        routes = FunctionRoutes(self, policy=role.policy, loaded=loaded)
+        if store:
+            routes.use_store(store)
         ResourceCount.watch(cdk.Stack.of(target))
         if "runtime" not in options:
             acknowledge(self, "AwsSolutions-L1", "The newest Python that runtime_lib is tested on.")

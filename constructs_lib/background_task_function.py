@@ -16,6 +16,7 @@ from constructs_lib._queue import DeadLetters, check_dead_letter_queue
 from constructs_lib._server import TaskServer
 from constructs_lib._validation import acknowledge, names, require_duration, require_number
 from constructs_lib.task_code import TaskCode
+from constructs_lib.task_store import StoreAccess
 from runtime_lib import contract
 from runtime_lib.contract import DEFAULT_NAMESPACE, Priority, Route
 
@@ -37,6 +38,7 @@ class BackgroundTaskFunction(TaskServer):
         entry: a handler of your own as ``module:function``, which calls ours. Default: ours.
         dead_letter_queue: a standard queue for what is given up. Default: one of its own, kept 14 days, with an alarm.
         encryption_key: key of the dead letter queue of its own. Default: a key that SQS manages.
+        store: where its tasks are recorded, with their results. Default: nowhere.
         options: see `FunctionOptions`.
 
     Attributes:
@@ -61,6 +63,7 @@ class BackgroundTaskFunction(TaskServer):
         entry: str | None = None,
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
         encryption_key: kms.IKey | kms.Key | None = None,
+        store: StoreAccess | None = None,
         **options: Unpack[FunctionOptions],
     ) -> None:
         super().__init__(scope, construct_id)
@@ -88,7 +91,7 @@ class BackgroundTaskFunction(TaskServer):
 
         name = physical_name(self)
         routes = {Priority.DEFAULT: Route("lambda", name)}
-        self.address = Address.of_namespaces(self, namespaces, routes, loaded=loaded)
+        self.address = Address.of_namespaces(self, namespaces, routes, loaded=loaded, store=store)
         if dead_letter_queue is None:
             own = DeadLetters(self, encryption_key=encryption_key, removal_policy=options.get("removal_policy"))
             self.dead_letter_queue, self.alarms = own.queue, (own.alarm,)
@@ -121,6 +124,7 @@ class BackgroundTaskFunction(TaskServer):
         *,
         function_name: str,
         namespace: str | Sequence[str] = DEFAULT_NAMESPACE,
+        store: StoreAccess | None = None,
     ) -> DispatchTarget:
         """A function that is deployed elsewhere in this account and region, to dispatch to.
 
@@ -129,9 +133,10 @@ class BackgroundTaskFunction(TaskServer):
             construct_id: the id.
             function_name: its name.
             namespace: one namespace or several that it serves. Default: ``DEFAULT``.
+            store: where it records its tasks. Default: nowhere.
         """
         routes = {Priority.DEFAULT: Route("lambda", function_name)}
-        address = Address.of_namespaces(scope, names(scope, "namespace", namespace), routes)
+        address = Address.of_namespaces(scope, names(scope, "namespace", namespace), routes, store=store)
         return cls.imported(scope, construct_id, address)
 
 

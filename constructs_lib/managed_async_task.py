@@ -19,6 +19,7 @@ from constructs_lib._queue import DeadLetters, TaskQueue, check_dead_letter_queu
 from constructs_lib._server import TaskServer
 from constructs_lib._validation import named_by
 from constructs_lib.task_code import TaskCode
+from constructs_lib.task_store import StoreAccess
 from runtime_lib import contract
 from runtime_lib.contract import Route
 
@@ -45,6 +46,7 @@ class ManagedAsyncTask(TaskServer):
         dead_letter_queue: a standard queue for what is given up. Default: the one that the stack's tasks share.
         encryption_key: key of the queue, not of the shared dead letter queue: give a ``dead_letter_queue`` with it.
             Default: a key that SQS manages.
+        store: where its tasks are recorded, with their results. Default: nowhere.
         entry: a handler of your own as ``module:function``, which calls ours. Default: ours.
         options: see `FunctionOptions`.
 
@@ -73,6 +75,7 @@ class ManagedAsyncTask(TaskServer):
         visibility_timeout: cdk.Duration | None = None,
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
         encryption_key: kms.IKey | kms.Key | None = None,
+        store: StoreAccess | None = None,
         entry: str | None = None,
         **options: Unpack[FunctionOptions],
     ) -> None:
@@ -89,7 +92,7 @@ class ManagedAsyncTask(TaskServer):
         check_dead_letter_queue(self, dead_letter_queue)
 
         name = physical_name(self)
-        self.address = Address.of_task(definition.name, Route("sqs", name), encryption_key=encryption_key)
+        self.address = Address.of_task(definition.name, Route("sqs", name), encryption_key=encryption_key, store=store)
         if dead_letter_queue is None:
             shared = DeadLetters.of_stack(self)
             self.dead_letter_queue, self.alarms = shared.queue, (shared.alarm,)
@@ -128,6 +131,7 @@ class ManagedAsyncTask(TaskServer):
         task: str,
         queue_name: str,
         encryption_key: kms.IKey | kms.Key | None = None,
+        store: StoreAccess | None = None,
     ) -> DispatchTarget:
         """A task that is deployed elsewhere in this account and region, to dispatch to.
 
@@ -137,8 +141,9 @@ class ManagedAsyncTask(TaskServer):
             task: the name it is registered under there, such as ``shop.tasks.invoice``.
             queue_name: the name of its queue.
             encryption_key: the key of its queue. Default: a key that SQS manages.
+            store: where it records its tasks. Default: nowhere.
         """
-        address = Address.of_task(task, Route("sqs", queue_name), encryption_key=encryption_key)
+        address = Address.of_task(task, Route("sqs", queue_name), encryption_key=encryption_key, store=store)
         return cls.imported(scope, construct_id, address)
 
     def metric_waiting(self, *, period: cdk.Duration | None = None, statistic: str = "Maximum") -> cloudwatch.Metric:

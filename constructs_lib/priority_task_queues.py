@@ -30,6 +30,7 @@ from constructs_lib._queue import DeadLetters, TaskQueue, check_dead_letter_queu
 from constructs_lib._server import TaskServer
 from constructs_lib._validation import names, refusal, warn
 from constructs_lib.task_code import TaskCode
+from constructs_lib.task_store import StoreAccess
 from runtime_lib import contract
 from runtime_lib.contract import DEFAULT_NAMESPACE, Priority, Route
 
@@ -53,6 +54,7 @@ class PriorityTaskQueues(TaskServer):
         entry: a handler of your own as ``module:function``, which calls ours. Default: ours.
         dead_letter_queue: a standard queue for what is given up. Default: one of its own, kept 14 days, with an alarm.
         encryption_key: key of the queues made here. Default: a key that SQS manages.
+        store: where their tasks are recorded, with their results. Default: nowhere.
         options: see `FunctionOptions`.
 
     Attributes:
@@ -79,6 +81,7 @@ class PriorityTaskQueues(TaskServer):
         entry: str | None = None,
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
         encryption_key: kms.IKey | kms.Key | None = None,
+        store: StoreAccess | None = None,
         **options: Unpack[FunctionOptions],
     ) -> None:
         super().__init__(scope, construct_id)
@@ -123,6 +126,7 @@ class PriorityTaskQueues(TaskServer):
                 filter(None, (queue.encryption_master_key for queue in self.queues.values()))
             ),
             loaded=loaded,
+            store=store,
         )
         self.function = TaskFunction(
             self,
@@ -167,6 +171,7 @@ class PriorityTaskQueues(TaskServer):
         namespace: str | Sequence[str] = DEFAULT_NAMESPACE,
         entry: str | None = None,
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
+        store: StoreAccess | None = None,
         **options: Unpack[FunctionOptions],
     ) -> "PriorityTaskQueues":
         """A worker for queues that exist already; for caps and batches of each, give `QueueSettings` their queue.
@@ -181,6 +186,7 @@ class PriorityTaskQueues(TaskServer):
             namespace: as above.
             entry: as above.
             dead_letter_queue: as above.
+            store: as above.
             options: as above.
         """
         return cls(
@@ -193,6 +199,7 @@ class PriorityTaskQueues(TaskServer):
             max_receive_count=max_receive_count,
             entry=entry,
             dead_letter_queue=dead_letter_queue,
+            store=store,
             **options,
         )
 
@@ -209,6 +216,7 @@ class PriorityTaskQueues(TaskServer):
         namespace: str | Sequence[str] = DEFAULT_NAMESPACE,
         entry: str | None = None,
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
+        store: StoreAccess | None = None,
         **options: Unpack[FunctionOptions],
     ) -> "PriorityTaskQueues":
         """A worker for the four queues of a taskhawk app, ``TASKHAWK-<APP>`` and so on, as `from_queues`.
@@ -223,6 +231,7 @@ class PriorityTaskQueues(TaskServer):
             namespace: as above.
             entry: as above.
             dead_letter_queue: as above.
+            store: as above.
             options: as above.
         """
         queues = {
@@ -243,6 +252,7 @@ class PriorityTaskQueues(TaskServer):
             namespace=namespace,
             entry=entry,
             dead_letter_queue=dead_letter_queue,
+            store=store,
             **options,
         )
 
@@ -255,6 +265,7 @@ class PriorityTaskQueues(TaskServer):
         queue_names: Mapping[Priority, str],
         namespace: str | Sequence[str] = DEFAULT_NAMESPACE,
         encryption_key: kms.IKey | kms.Key | None = None,
+        store: StoreAccess | None = None,
     ) -> DispatchTarget:
         """Queues that are worked on elsewhere in this account and region, to dispatch to.
 
@@ -264,12 +275,14 @@ class PriorityTaskQueues(TaskServer):
             queue_names: the name of each priority's queue, `Priority.DEFAULT` among them.
             namespace: one namespace or several that are served there. Default: ``DEFAULT``.
             encryption_key: the key of the queues. Default: a key that SQS manages.
+            store: where their tasks are recorded. Default: nowhere.
         """
         address = Address.of_namespaces(
             scope,
             names(scope, "namespace", namespace),
             {priority: Route("sqs", name) for priority, name in _with_default(scope, queue_names).items()},
             encryption_keys=(encryption_key,) if encryption_key else (),
+            store=store,
         )
         return cls.imported(scope, construct_id, address)
 
