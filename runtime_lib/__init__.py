@@ -26,13 +26,17 @@ if TYPE_CHECKING:
         UnknownTaskError,
     )
     from runtime_lib.events.bus import BusEvent, S3Object
+    from runtime_lib.events.schedule import ScheduledEvent
     from runtime_lib.events.stream import StreamRecord
+    from runtime_lib.external import external_task
     from runtime_lib.handle import TaskHandle
     from runtime_lib.handlers.consumer import process_messages_for_lambda_consumer
-    from runtime_lib.hooks import after_task, before_task, default_headers
+    from runtime_lib.hooks import after_task, before_task, default_headers, init_task, middleware
+    from runtime_lib.lazy import lazy_value
     from runtime_lib.redrive import requeue_dead_letters
     from runtime_lib.retry import Retry
     from runtime_lib.task import Task
+    from runtime_lib.task_group import TaskGroup
     from runtime_lib.transports.eager import EagerTransport
     from runtime_lib.transports.lambda_invoke import LambdaTransport
     from runtime_lib.transports.recording import RecordingTransport
@@ -56,12 +60,14 @@ __all__ = [
     "Retry",
     "RetryLater",
     "S3Object",
+    "ScheduledEvent",
     "SqsTransport",
     "StreamRecord",
     "Task",
     "TaskContext",
     "TaskDefinitionError",
     "TaskError",
+    "TaskGroup",
     "TaskHandle",
     "TaskWorker",
     "UnknownTaskError",
@@ -72,8 +78,12 @@ __all__ = [
     "dispatch_batch",
     "dispatch_task",
     "extend_visibility_timeout",
+    "external_task",
     "get_transport",
+    "init_task",
+    "lazy_value",
     "listen_for_messages",
+    "middleware",
     "process_messages_for_lambda_consumer",
     "requeue_dead_letters",
     "set_transport",
@@ -98,13 +108,17 @@ _LAZY = {
         "UnknownTaskError",
     ),
     "events.bus": ("BusEvent", "S3Object"),
+    "events.schedule": ("ScheduledEvent",),
     "events.stream": ("StreamRecord",),
+    "external": ("external_task",),
     "handle": ("TaskHandle",),
     "handlers.consumer": ("process_messages_for_lambda_consumer",),
-    "hooks": ("after_task", "before_task", "default_headers"),
+    "hooks": ("after_task", "before_task", "default_headers", "init_task", "middleware"),
+    "lazy": ("lazy_value",),
     "redrive": ("requeue_dead_letters",),
     "retry": ("Retry",),
     "task": ("Task",),
+    "task_group": ("TaskGroup",),
     "transports": ("EagerTransport", "LambdaTransport", "RecordingTransport", "SqsTransport"),
     "worker": ("TaskWorker", "extend_visibility_timeout", "listen_for_messages"),
 }

@@ -14,6 +14,7 @@ __all__ = ["Delivery", "Injected", "TaskContext", "current_context", "running"]
 
 INJECTED_TYPES = {
     "BusEvent": "runtime_lib.events.bus",
+    "ScheduledEvent": "runtime_lib.events.schedule",
     "StreamRecord": "runtime_lib.events.stream",
     "TaskContext": "runtime_lib.context",
 }

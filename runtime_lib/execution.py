@@ -119,7 +119,7 @@ def admit(body: str | bytes, delivery: Delivery) -> Message | Outcome:
 
 
 def _decode(body: str | bytes) -> Envelope:
-    """An envelope, or the one that an SNS notification carries (a topic subscribed without raw delivery)."""
+    """An envelope, that which an SNS notification carries (without raw delivery), or that of a run of a schedule."""
     try:
         return Envelope.decode(body)
     except EnvelopeError:
@@ -131,6 +131,10 @@ def _decode(body: str | bytes) -> Envelope:
             notification = None
         if isinstance(notification, dict) and notification.get("Type") == "Notification":
             return Envelope.decode(str(notification.get("Message")))
+        if isinstance(notification, dict) and "scheduled_time" in notification:
+            from runtime_lib import occurrence
+
+            return occurrence.envelope_of(notification)
         raise
 
 
@@ -211,6 +215,10 @@ def _prepare(task: "Task[..., Any]", context: TaskContext) -> tuple[list[Any], d
             f"{envelope.hops} tasks dispatched one another (max_hops is {task.max_hops}): a loop? "
             f"The chain began with {envelope.chain}; this one was dispatched by {envelope.metadata.get('source')}"
         )
+    if "overlap" in envelope.metadata:
+        from runtime_lib import occurrence
+
+        occurrence.begin(context)
     for hook in hooks.before:
         hook(context)
     try:
@@ -293,6 +301,10 @@ def _finish(context: TaskContext, outcome: Outcome, started: float) -> None:
             hook(context, outcome)
         except (Exception, SystemExit):  # noqa: BLE001  (the task has run: what happens after it changes nothing)
             logger.exception("the after_task hook %s failed", getattr(hook, "__name__", hook), extra=_extra(context))
+    if "overlap" in context.envelope.metadata:
+        from runtime_lib import occurrence
+
+        occurrence.end(context, outcome)
     elapsed = 1000 * (time.monotonic() - started)
     extra = _extra(context)
     match outcome:

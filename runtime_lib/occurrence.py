@@ -1,0 +1,112 @@
+"""What a schedule sends for each of its runs, and the envelope that is made of it.
+
+``{"schedule": name, "scheduled_time": "2026-03-29T00:00:00Z", "task", "args", "kwargs", "priority", "overlap"?}``
+"""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from runtime_lib.contract import ENVELOPE_VERSION, Priority
+from runtime_lib.envelope import Envelope, derived_id
+from runtime_lib.errors import Discard, EnvelopeError, TaskError
+from runtime_lib.log import logger
+
+if TYPE_CHECKING:
+    from runtime_lib.context import TaskContext
+    from runtime_lib.execution import Outcome
+    from runtime_lib.store import MemoryStore, TaskStore
+
+__all__ = ["begin", "end", "envelope_of"]
+
+_FIELDS: dict[str, type] = {"schedule": str, "scheduled_time": str, "task": str, "args": list, "kwargs": dict}
+_SKIP = "skip"
+_SECONDS_WITHOUT_DEADLINE = 900.0
+"""How long a run outside Lambda keeps the next ones away if it ends without a report."""
+_LAMBDA_RETRY_SECONDS = 180.0
+"""Lambda runs a failed asynchronous invocation again one minute after the first run, and two after the second."""
+
+
+def envelope_of(message: dict[str, Any]) -> Envelope:
+    """The envelope of one run; however often the run is delivered, its id is the same.
+
+    Raises:
+        EnvelopeError: a field is missing or of another type.
+    """
+    for name, expected in _FIELDS.items():
+        if type(message.get(name)) is not expected or message[name] == "":
+            raise EnvelopeError(
+                f"the scheduled message has {name} {message.get(name)!r:.100}: expected {expected.__name__}"
+            )
+    priority, overlap = message.get("priority", Priority.DEFAULT.value), message.get("overlap")
+    if priority not in tuple(Priority) or overlap not in (None, _SKIP):
+        raise EnvelopeError(
+            f"the scheduled message has priority {priority!r:.100} and overlap {overlap!r:.100}: expected one of "
+            f"{', '.join(Priority)}, and {_SKIP!r} or none"
+        )
+    schedule, scheduled_time = message["schedule"], message["scheduled_time"]
+    return Envelope(
+        derived_id("schedule", schedule, scheduled_time),
+        message["task"],
+        message["args"],
+        message["kwargs"],
+        {},
+        {
+            "priority": priority,
+            "timestamp": time.time_ns() // 1_000_000,
+            "version": ENVELOPE_VERSION,
+            "schedule": schedule,
+            "scheduled_time": scheduled_time,
+            **({"overlap": overlap} if overlap else {}),
+        },
+    )
+
+
+# --- Overlap: one run of a schedule at a time -------------------------------------------------------------------------
+
+
+def begin(context: "TaskContext") -> None:
+    """Keep other runs of the schedule away while this one is going, if the schedule says so.
+
+    Raises:
+        Discard: another run is going: this one is skipped.
+        TaskError: this function has no store.
+    """
+    if context.envelope.metadata.get("overlap") != _SKIP:
+        return
+    if not _store().acquire(_lease(context), context.id, _seconds_left(context)):
+        raise Discard(f"skipped: the previous run of schedule {context.envelope.metadata['schedule']!r} is still going")
+
+
+def end(context: "TaskContext", outcome: "Outcome") -> None:
+    """Let the next run begin, unless this one runs again: then it stays the one that is going."""
+    if context.envelope.metadata.get("overlap") != _SKIP:
+        return
+    from runtime_lib.execution import RetryAfter
+
+    try:
+        if isinstance(outcome, RetryAfter):
+            # Without a receipt the message is in no queue, and Lambda decides when it runs again.
+            delay = outcome.delay if context.receipt else _LAMBDA_RETRY_SECONDS
+            _store().acquire(_lease(context), context.id, delay + _seconds_left(context))
+        else:
+            _store().release(_lease(context), context.id)
+    except Exception:  # noqa: BLE001  (the task has run: what happens after it changes nothing)
+        logger.exception("the lease of %s is not settled, and ends by itself", _lease(context))
+
+
+def _lease(context: "TaskContext") -> str:
+    return f"schedule:{context.envelope.metadata['schedule']}"
+
+
+def _seconds_left(context: "TaskContext") -> float:
+    remaining = context.remaining_seconds()
+    return _SECONDS_WITHOUT_DEADLINE if remaining is None else max(1.0, remaining)
+
+
+def _store() -> "MemoryStore | TaskStore":
+    from runtime_lib.store import get_store
+
+    store = get_store()
+    if store is None:
+        raise TaskError("overlap='skip' needs a store where the task runs: give the construct that serves it store=")
+    return store
