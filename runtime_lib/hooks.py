@@ -71,10 +71,23 @@ def middleware(function: _Middleware) -> _Middleware:
 def init_task(function: _Init) -> _Init:
     """Call ``function()`` once, before the first task of this environment: in Lambda during INIT, in a worker at start.
 
-    Several run in the order in which they are registered. One that fails keeps the environment from starting.
+    Where tasks run eagerly, that is before the first of them. Several run in the order in which they are registered.
+    One that fails keeps the environment from starting.
     """
     starting.append(_callable(function, "an init task", "it runs before there is an event loop"))
     return function
+
+
+def run_init_tasks() -> None:
+    """Run the init tasks that have not run yet.
+
+    Raises:
+        TaskError: one failed.
+    """
+    if starting:
+        from runtime_lib import init_tasks
+
+        init_tasks.run()
 
 
 def checked_middleware(where: str, given: "Iterable[Middleware]") -> "tuple[Middleware, ...]":

@@ -9,7 +9,7 @@ from threading import Event, current_thread, main_thread
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
-from runtime_lib import registry
+from runtime_lib import hooks, registry
 from runtime_lib.context import current_context
 from runtime_lib.contract import (
     DEFAULT_NAMESPACE,
@@ -154,7 +154,7 @@ class TaskWorker:
         """Work until stopped. Cancelling it stops it as gracefully; cancelling it again, at once.
 
         Raises:
-            TaskError: there is no such queue, it may not be polled, or no task is registered here.
+            TaskError: there is no such queue, it may not be polled, no task is registered here, or an init task failed.
         """
         from asyncio import wait
 
@@ -172,6 +172,7 @@ class TaskWorker:
         registry.load_modules(self._modules)
         if not registry.names():
             raise TaskError("no task is registered here: pass modules=['<module that has the tasks>'] to the worker")
+        await to_thread(hooks.run_init_tasks)
         poller = await to_thread(self._poller)
         self._polling = create_task(poller.poll(loop_count=self._loop_count, grace_period=self._grace_period))
         self._polling.add_done_callback(_log_failure)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from runtime_lib import registry
+from runtime_lib import hooks, registry
 from runtime_lib.context import Delivery
 from runtime_lib.contract import DEFAULT_MAX_RECEIVE_COUNT
 from runtime_lib.envelope import Envelope
@@ -29,6 +29,7 @@ class EagerTransport:
             Exception: what the task raised at its last attempt.
         """
         tasks = [(registry.resolve(call.envelope.task), call) for call in calls]
+        hooks.run_init_tasks()
         for task, call in tasks:
             _run_until_done(task, call.body)
 
