@@ -22,6 +22,7 @@ from constructs_lib._tags import add_tags, check_tags
 from constructs_lib._validation import (
     ResourceCount,
     acknowledge,
+    check_options,
     named_by,
     names,
     refusal,
@@ -77,6 +78,7 @@ class FunctionOptions(TypedDict, total=False):
         layers: layers in the order in which Lambda lays them over each other, at most 5. Default: none.
         log_group: where the function logs. Default: a group of its own, ``/aws/lambda/<function>``, kept one month.
         log_level: what is logged at least, by the runtime and by your own loggers. Default: INFO.
+        log_retention: how long the log group of its own keeps what is logged. Default: one month.
         managed_policies: policies for the role besides its own. Default: none.
         memory_size: memory in MiB, 128 to 10,240; processor time grows with it. Default: 128.
         policy_statements: statements for the role's own policy. Default: none beyond what the construct needs.
@@ -103,6 +105,7 @@ class FunctionOptions(TypedDict, total=False):
     layers: Sequence[lambda_.ILayerVersion | lambda_.LayerVersion]
     log_group: logs.ILogGroup | logs.LogGroup
     log_level: LogLevel
+    log_retention: logs.RetentionDays
     managed_policies: Sequence[iam.IManagedPolicy | iam.ManagedPolicy]
     memory_size: int
     policy_statements: Sequence[iam.PolicyStatement]
@@ -142,7 +145,7 @@ def check_function_options(scope: Construct, options: FunctionOptions) -> None:
         TypeError: an option is none of `FunctionOptions`.
         ValueError: an option is outside what is allowed.
     """
-    _check_names(scope, options)
+    check_options(scope, options, FunctionOptions.__annotations__)
     require_number(
         scope,
         "memory_size",
@@ -171,6 +174,14 @@ def check_function_options(scope: Construct, options: FunctionOptions) -> None:
     )
     _check_runtime(scope, options.get("runtime"))
     _check_environment(scope, options)
+    if "log_group" in options and "log_retention" in options:
+        raise refusal(
+            scope,
+            "log_retention",
+            given="set, and so is log_group",
+            allowed="one of the two",
+            remedy="set the retention of the log group",
+        )
     check_tags(scope, options.get("tags", {}))
     check_network(
         scope,
@@ -195,15 +206,6 @@ def handler_of(scope: Construct, code: TaskCode, entry: str | None, *, default: 
         return default
     with named_by(scope):
         return code.source.handler(entry)
-
-
-def _check_names(scope: Construct, options: FunctionOptions) -> None:
-    known = FunctionOptions.__annotations__
-    for name, value in options.items():
-        if name not in known:
-            raise TypeError(f"{scope.node.path}: unexpected argument {name!r}; the options are {', '.join(known)}")
-        if value is None:
-            raise refusal(scope, name, given="None", allowed="a value", remedy="leave it out for its default")
 
 
 def _check_runtime(scope: Construct, runtime: lambda_.Runtime | None) -> None:
@@ -298,7 +300,7 @@ class TaskFunction(lambda_.Function):
             target,
             "Logs",
             log_group_name=f"/aws/lambda/{function_name}",
-            retention=logs.RetentionDays.ONE_MONTH,
+            retention=options.get("log_retention", logs.RetentionDays.ONE_MONTH),
             removal_policy=options.get("removal_policy", cdk.RemovalPolicy.DESTROY),
         )
         role = TaskRole(

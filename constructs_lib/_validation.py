@@ -3,7 +3,7 @@
 Values that CloudFormation knows only at deployment (tokens) pass: they cannot be compared.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -18,6 +18,7 @@ __all__ = [
     "ResourceCount",
     "acknowledge",
     "check_at_synth",
+    "check_options",
     "named_by",
     "names",
     "refusal",
@@ -103,6 +104,20 @@ def names(scope: IConstruct, argument: str, value: str | Sequence[str]) -> tuple
             remedy="remove the empty or repeated names",
         )
     return given
+
+
+def check_options(scope: IConstruct, options: Mapping[str, object], known: Collection[str]) -> None:
+    """Refuse options that do not exist, and None, which would hide a value that could not be found.
+
+    Raises:
+        TypeError: an option is none of the known ones.
+        ValueError: an option is None.
+    """
+    for name, value in options.items():
+        if name not in known:
+            raise TypeError(f"{scope.node.path}: unexpected argument {name!r}; the options are {', '.join(known)}")
+        if value is None:
+            raise refusal(scope, name, given="None", allowed="a value", remedy="leave it out for its default")
 
 
 @contextmanager
