@@ -13,7 +13,7 @@ from runtime_lib.errors import TaskError
 if TYPE_CHECKING:
     from runtime_lib.task import Task
 
-__all__ = ["envelope_of", "event_id", "the_task"]
+__all__ = ["envelope_of", "the_task"]
 
 
 def the_task() -> "Task[..., Any]":
@@ -27,13 +27,6 @@ def the_task() -> "Task[..., Any]":
     if not name:
         raise TaskError(f"{ENV_TASK} names no task for this function: its construct sets it")
     return registry.resolve(name)
-
-
-def event_id(task: "Task[..., Any]", *told: str) -> str:
-    """An id made of what a trigger tells of an event: the same at each delivery, another for each task that gets it."""
-    from uuid import NAMESPACE_OID, uuid5
-
-    return str(uuid5(NAMESPACE_OID, " ".join((task.name, *told))))
 
 
 def envelope_of(

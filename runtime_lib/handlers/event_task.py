@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
+from runtime_lib.envelope import derived_id
 from runtime_lib.errors import TaskError
 from runtime_lib.execution import Message
 from runtime_lib.handlers._async_invocation import delivery_of, settle
 from runtime_lib.handlers._init_phase import start
-from runtime_lib.handlers._one_task import envelope_of, event_id, the_task
+from runtime_lib.handlers._one_task import envelope_of, the_task
 from runtime_lib.handlers._running import run_message
 
 __all__ = ["handler"]
@@ -31,5 +32,5 @@ def handler(event: Any, context: Any) -> None:
     task = the_task()
     delivery = delivery_of(event, context)
     # Two EventTasks may get one event: each has a message of its own.
-    envelope = envelope_of(event_id(task, event["id"]), task)
+    envelope = envelope_of(derived_id(task.name, event["id"]), task)
     settle(run_message(Message(task, envelope), delivery), json.dumps(event), delivery)

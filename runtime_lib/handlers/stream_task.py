@@ -10,11 +10,12 @@ from typing import Any
 
 from runtime_lib.context import Delivery
 from runtime_lib.contract import DEFAULT_MAX_RECEIVE_COUNT, FAILURE_MAX_BYTES, SQS_MAX_BYTES
+from runtime_lib.envelope import derived_id
 from runtime_lib.errors import TaskError
 from runtime_lib.execution import DeadLettered, Message, Outcome, RetryAfter
 from runtime_lib.handlers._async_invocation import delivery_of, settle
 from runtime_lib.handlers._init_phase import start
-from runtime_lib.handlers._one_task import envelope_of, event_id, the_task
+from runtime_lib.handlers._one_task import envelope_of, the_task
 from runtime_lib.handlers._running import run_message
 from runtime_lib.log import logger
 
@@ -90,7 +91,7 @@ def _run(record: dict[str, Any], delivery: Delivery) -> Outcome:
 
 
 def _id(record: dict[str, Any]) -> str:
-    return event_id(the_task(), record["eventSourceARN"], record["eventID"])
+    return derived_id(the_task().name, record["eventSourceARN"], record["eventID"])
 
 
 def _report(record: dict[str, Any]) -> dict[str, Any]:
