@@ -96,12 +96,11 @@ def checked_middleware(where: str, given: "Iterable[Middleware]") -> "tuple[Midd
     Raises:
         TaskDefinitionError: one is not callable; ``where`` names what was given it.
     """
-    if callable(given):
-        raise TaskDefinitionError(f"{where}: middleware is a list of functions, given {_name(given)}: put it into one")
-    functions = tuple(given)
-    for function in functions:
-        if not callable(function):
-            raise TaskDefinitionError(f"{where}: middleware is functions of (context, call_next), given {function!r}")
+    functions = tuple(given) if hasattr(given, "__iter__") else (None,)
+    if not all(map(callable, functions)):
+        raise TaskDefinitionError(
+            f"{where}: middleware is a list of functions of (context, call_next), given {given!r}"
+        )
     return functions
 
 
