@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         TaskError,
         UnknownTaskError,
     )
+    from runtime_lib.events.api import ApiEvent, ApiResponse, JsonResponse
     from runtime_lib.events.bus import BusEvent, S3Object
     from runtime_lib.events.schedule import ScheduledEvent
     from runtime_lib.events.stream import StreamRecord
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from runtime_lib.worker import TaskWorker, extend_visibility_timeout, listen_for_messages
 
 __all__ = [
+    "ApiEvent",
+    "ApiResponse",
     "ArgumentError",
     "BusEvent",
     "Discard",
@@ -51,6 +54,7 @@ __all__ = [
     "EagerTransport",
     "EnvelopeError",
     "HttpError",
+    "JsonResponse",
     "LambdaTransport",
     "NoRouteError",
     "PayloadTooLargeError",
@@ -107,6 +111,7 @@ _LAZY = {
         "TaskError",
         "UnknownTaskError",
     ),
+    "events.api": ("ApiEvent", "ApiResponse", "JsonResponse"),
     "events.bus": ("BusEvent", "S3Object"),
     "events.schedule": ("ScheduledEvent",),
     "events.stream": ("StreamRecord",),

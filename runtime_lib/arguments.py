@@ -8,13 +8,13 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from runtime_lib.context import INJECTED_TYPES, Injected, TaskContext
 from runtime_lib.errors import ArgumentError, TaskDefinitionError
 from runtime_lib.json_arguments import ANY, DICTS, Converter, Mismatch, json_converter, optional
 
-__all__ = ["Injection", "Signature", "check_json", "unwrapped"]
+__all__ = ["Injection", "Parameter", "Signature", "check_json", "unwrapped"]
 
 Injection = Callable[[TaskContext], Any]
 
@@ -22,6 +22,15 @@ _VARARGS, _VARKEYWORDS = 0x04, 0x08  # code flags; https://docs.python.org/3/lib
 
 # Stands for an annotation whose names are not defined yet, as while its module is being imported: resolved when used.
 _UNRESOLVED = Converter("", frozenset(), lambda value: value, lambda value: value)
+
+
+class Parameter(NamedTuple):
+    """One that a message fills; not ``*args`` or ``**kwargs``, and none that the library passes."""
+
+    name: str
+    required: bool
+    default: Any
+    positional_only: bool
 
 
 class Signature:
@@ -50,8 +59,7 @@ class Signature:
         variadic = iter(code.co_varnames[end:])
         var_positional = next(variadic) if code.co_flags & _VARARGS else None
         var_keyword = next(variadic) if code.co_flags & _VARKEYWORDS else None
-        defaults = dict(zip(reversed(names[:count]), reversed(function.__defaults__ or ()), strict=False))
-        defaults |= function.__kwdefaults__ or {}
+        defaults = _defaults(function)
         self._none = {name for name, default in defaults.items() if default is None}
 
         # Where a converter is found: by the parameter's name, or "*" and "**".
@@ -86,6 +94,58 @@ class Signature:
         parameters = [*spelled(names[:posonly]), *(["/"] if posonly else []), *spelled(names[posonly:count])]
         parameters += [*before, *keyword_only, *([f"**{var_keyword}"] if var_keyword else [])]
         self._bind = _binder(code.co_name, parameters)
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """What a message fills, in order."""
+        code = self._function.__code__
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        defaults = _defaults(self._function)
+        return [
+            Parameter(name, name not in defaults, defaults.get(name), index < code.co_posonlyargcount)
+            for index, name in enumerate(names)
+            if name not in self.injected
+        ]
+
+    @property
+    def takes_any_name(self) -> bool:
+        """Whether it has ``**kwargs``."""
+        return "**" in self._spelled
+
+    def asks_for(self, injected: str) -> bool:
+        """Whether the library passes an object of the injected type of this name."""
+        named = re.compile(rf"\b{injected}\b")
+        for key in self.injected:
+            try:
+                annotation = self._annotation(key)
+            except NameError:
+                annotation = self._written(key)
+            if named.search(getattr(annotation, "__name__", None) or str(annotation)):
+                return True
+        return False
+
+    def annotation(self, name: str) -> Any:
+        """The annotation of a parameter, or of ``**kwargs`` for a name that is none's; Any without one.
+
+        Raises:
+            TaskDefinitionError: its module does not define every name in it.
+        """
+        try:
+            return self._annotation(self._key(name))
+        except NameError:
+            raise self._unresolvable(self._key(name)) from None
+
+    def accept_one(self, name: str, value: Any) -> Any:
+        """One argument of a message, converted as `accept` does.
+
+        Raises:
+            Mismatch: it cannot be converted without loss.
+            TaskDefinitionError: its annotation cannot be read.
+        """
+        return self._resolved(self._key(name)).accept(value)
+
+    def _key(self, name: str) -> str:
+        return name if name in self._converters else "**"
 
     def to_wire(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """The arguments as JSON values, checked strictly.
@@ -134,15 +194,21 @@ class Signature:
         return converted_args, converted_kwargs
 
     def _one(self, key: str, name: str, value: Any, *, strict: bool) -> Any:
-        converter = self._converters[key]
-        if converter is _UNRESOLVED:
-            converter = self._converters[key] = self._converter(key)
-            if converter is _UNRESOLVED:
-                raise TaskDefinitionError(
-                    f"{self._name}: parameter {self._spelled[key]!r} is annotated {self._written(key)!r}, of which its "
-                    "module does not define every name when it runs: import them outside 'if TYPE_CHECKING'"
-                )
+        converter = self._resolved(key)
         return _checked(f"{self._name}() argument {name!r}", converter.wire if strict else converter.accept, value)
+
+    def _resolved(self, key: str) -> Converter:
+        if self._converters[key] is _UNRESOLVED:
+            self._converters[key] = self._converter(key)
+            if self._converters[key] is _UNRESOLVED:
+                raise self._unresolvable(key)
+        return self._converters[key]
+
+    def _unresolvable(self, key: str) -> TaskDefinitionError:
+        return TaskDefinitionError(
+            f"{self._name}: parameter {self._spelled[key]!r} is annotated {self._written(key)!r}, of which its "
+            "module does not define every name when it runs: import them outside 'if TYPE_CHECKING'"
+        )
 
     def _written(self, key: str) -> Any:
         return self._function.__annotations__.get(self._spelled[key], Any)
@@ -203,6 +269,12 @@ _BY_NAME: dict[str, Injection] = {"metadata": TaskContext.metadata, "headers": l
 _INJECTED_NAME = re.compile(rf"\b({'|'.join(INJECTED_TYPES)})\b")
 _UNIONS = (typing.Union, types.UnionType)
 _ANYTHING = (Any, object, type(None))
+
+
+def _defaults(function: types.FunctionType) -> dict[str, Any]:
+    positional = function.__code__.co_varnames[: function.__code__.co_argcount]
+    defaults = dict(zip(reversed(positional), reversed(function.__defaults__ or ()), strict=False))
+    return defaults | (function.__kwdefaults__ or {})
 
 
 def _injected_later(name: str) -> Injection:
