@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Delivery", "Injected", "TaskContext", "current_context", "running"]
 
 INJECTED_TYPES = {
+    "ApiEvent": "runtime_lib.events.api",
     "BusEvent": "runtime_lib.events.bus",
     "ScheduledEvent": "runtime_lib.events.schedule",
     "StreamRecord": "runtime_lib.events.stream",
@@ -28,7 +29,8 @@ class Delivery(NamedTuple):
     ``eager``: no trigger delivered it, it runs where it was dispatched. ``event``: what the trigger delivered, as it
     was: of a batch the record. ``lambda_context``: the context object of the Lambda invocation. ``awaited``: somebody
     waits for the answer, so whatever becomes of it, it is not delivered again. ``arguments`` makes the arguments, to be
-    passed as they are, where the message has none.
+    passed as they are, where the message has none. ``message_id`` and ``group``: SQS's id of the message, and the
+    message group that it is in.
     """
 
     attempt: int = 1
@@ -44,6 +46,8 @@ class Delivery(NamedTuple):
     lambda_context: Any = None
     awaited: bool = False
     arguments: "Callable[[], tuple[list[Any], dict[str, Any]]] | None" = None
+    message_id: str | None = None
+    group: str | None = None
 
 
 class Injected:
@@ -127,6 +131,11 @@ class TaskContext(Injected):
     def group(self) -> str | None:
         """The group it was dispatched with (`with_group`)."""
         return self.envelope.metadata.get("group")
+
+    @property
+    def lane(self) -> int:
+        """The lane it was dispatched with (`with_lane`); 0 without one."""
+        return int(self.envelope.metadata.get("lane", 0))
 
     @property
     def hops(self) -> int:

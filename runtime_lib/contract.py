@@ -13,6 +13,8 @@ __all__ = [
     "DEFAULT_NAMESPACE",
     "Priority",
     "Route",
+    "is_fifo",
+    "lane_route_variable",
     "namespace_route_variable",
     "task_route_variable",
     "taskhawk_queue_name",
@@ -43,6 +45,8 @@ MANAGED_ASYNC_TASK_HANDLER: Final = "runtime_lib.handlers.managed_async_task.han
 PRIORITY_TASK_QUEUES_HANDLER: Final = "runtime_lib.handlers.priority_task_queues.handler"
 EVENT_TASK_HANDLER: Final = "runtime_lib.handlers.event_task.handler"
 SCHEDULED_TASK_HANDLER: Final = "runtime_lib.handlers.scheduled_task.handler"
+PURE_TASK_HANDLER: Final = "runtime_lib.handlers.pure_task.handler"
+QUEUE_TASK_HANDLER: Final = "runtime_lib.handlers.queue_task.handler"
 STREAM_TASK_HANDLER: Final = "runtime_lib.handlers.stream_task.handler"
 
 # --- Environment variables -------------------------------------------------------------------------------------------
@@ -64,6 +68,8 @@ ENV_QUEUE_URL_PREFIX: Final = "TASK_QUEUE_URL_PREFIX"
 """What a bare queue name is appended to: ``https://sqs.<region>.<suffix>/<account>/``."""
 ENV_DEAD_LETTER_QUEUE: Final = "TASK_DEAD_LETTER_QUEUE"
 """Name of the queue to which a handler writes the tasks that it gives up."""
+ENV_TAKES_DEAD_LETTERS: Final = "TASK_TAKES_DEAD_LETTERS"
+"""``1``: the queue of this function's task is the dead letter queue of others."""
 ENV_MAX_RECEIVE_COUNT: Final = "TASK_MAX_RECEIVE_COUNT"
 """The source queue's maxReceiveCount: the runtime gives a message up before SQS would, to keep the reason."""
 ENV_STORE: Final = "TASK_STORE"
@@ -89,6 +95,10 @@ SQS_MAX_DELAY_SECONDS: Final = 900
 SQS_MAX_VISIBILITY_SECONDS: Final = 43_200
 SQS_MAX_WAIT_SECONDS: Final = 20
 SQS_QUEUE_NAME_MAX_LENGTH: Final = 80
+SQS_FIFO_SUFFIX: Final = ".fifo"
+"""How the name of a FIFO queue ends, and of no other."""
+SQS_GROUP: Final = re.compile(r"[!-~]{1,128}")
+"""What SQS takes as a message group, or as a deduplication id."""
 LAMBDA_ASYNC_MAX_BYTES: Final = 1_048_576
 """Payload of an asynchronous invocation. (AWS Lambda quotas)"""
 LAMBDA_MAX_TIMEOUT_SECONDS: Final = 900
@@ -169,6 +179,19 @@ def namespace_route_variable(namespace: str, priority: Priority | None = None) -
     """Name of the variable that holds a namespace's route: ``TASK_ROUTE__MAIL__HIGH``, or ``TASK_ROUTE__MAIL``."""
     variable = ENV_ROUTE_PREFIX + _key(namespace)
     return f"{variable}__{priority.name}" if priority else variable
+
+
+def lane_route_variable(task_name: str, lane: int) -> str:
+    """Name of the variable that holds the route of a task's lane, from 1: ``TASK_ROUTE__SHOP_TASKS_INVOICE__LANE_1``.
+
+    Lane 0 is the task's own queue, of `task_route_variable`.
+    """
+    return f"{task_route_variable(task_name)}__LANE_{lane}"
+
+
+def is_fifo(queue: str) -> bool:
+    """Whether a queue, given by its name, URL or ARN, is a FIFO queue."""
+    return queue.endswith(SQS_FIFO_SUFFIX)
 
 
 _STORED = "+store"

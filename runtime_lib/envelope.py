@@ -13,7 +13,7 @@ from runtime_lib.context import current_context
 from runtime_lib.contract import ENVELOPE_VERSION, Priority
 from runtime_lib.errors import ArgumentError, EnvelopeError, NewerMessageError
 
-__all__ = ["Envelope", "derived_id"]
+__all__ = ["Envelope", "decode_json", "derived_id"]
 
 
 class Envelope(NamedTuple):
@@ -22,7 +22,7 @@ class Envelope(NamedTuple):
     ``{"id", "metadata": {"priority", "timestamp" (epoch ms), "version", …}, "headers", "task", "args", "kwargs"}``
 
     ``metadata`` also holds, where set: ``chain`` (id of the first message of a chain of dispatches), ``parent`` (id),
-    ``source`` (task name), ``hops``, ``schema`` (version of the task's arguments), ``group``.
+    ``source`` (task name), ``hops``, ``schema`` (version of the task's arguments), ``group``, ``lane``.
     """
 
     id: str
@@ -42,9 +42,13 @@ class Envelope(NamedTuple):
         priority: Priority,
         headers: dict[str, Any] | None = None,
         group: str | None = None,
+        lane: int | None = None,
         schema: int | None = None,
     ) -> "Envelope":
-        """An envelope with an id of its own, that remembers the task that is running, if one is."""
+        """An envelope with an id of its own, that remembers the task that is running, if one is.
+
+        It goes into that one's group and lane unless it has its own.
+        """
         metadata: dict[str, Any] = {
             "priority": priority._value_,
             "timestamp": time.time_ns() // 1_000_000,
@@ -56,8 +60,12 @@ class Envelope(NamedTuple):
             metadata["parent"] = parent.id
             metadata["source"] = parent.task
             metadata["hops"] = parent.hops + 1
+            group = parent.group if group is None else group
+            lane = parent.lane if lane is None else lane
         if group is not None:
             metadata["group"] = group
+        if lane:
+            metadata["lane"] = lane
         if schema is not None:
             metadata["schema"] = schema
         return cls(_new_id(), task, args, kwargs, headers or {}, metadata)
@@ -102,7 +110,7 @@ class Envelope(NamedTuple):
             NewerMessageError: a format version that this release does not know.
         """
         try:
-            message = _decode(text if isinstance(text, str) else text.decode())
+            message = decode_json(text if isinstance(text, str) else text.decode())
         except (ValueError, RecursionError) as error:
             raise EnvelopeError(f"the message is not JSON: {error}") from None
         try:
@@ -172,7 +180,8 @@ def _finite(digits: str) -> float:
 
 
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
-_decode = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).decode
+decode_json = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).decode
+"""Reads strict JSON: ValueError (mostly JSONDecodeError, which knows where) or RecursionError for anything else."""
 _SHOWN_CHARACTERS = 100
 """Of a wrong value, which a message may make as long as itself."""
 _make = tuple.__new__  # (what a NamedTuple does as well, at twice the cost)
@@ -187,6 +196,7 @@ _OURS_WITH_TYPES: dict[str, type] = {
     "hops": int,
     "schema": int,
     "group": str,
+    "lane": int,
 }
 _KINDS = {str: "a string", dict: "an object", list: "an array", int: "a whole number", bool: "a boolean"}
 _KINDS |= {float: "a number", type(None): "null"}

@@ -9,6 +9,7 @@ from runtime_lib.clients import client
 from runtime_lib.contract import (
     ENV_QUEUE_URL_PREFIX,
     LAMBDA_MAX_TIMEOUT_SECONDS,
+    SQS_GROUP,
     SQS_MAX_BATCH_ENTRIES,
     SQS_MAX_BYTES,
     SQS_MAX_VISIBILITY_SECONDS,
@@ -32,6 +33,14 @@ class Entry(NamedTuple):
     delay: int = 0
     group: str | None = None
     attributes: tuple[tuple[str, str], ...] = ()
+    deduplication_id: str | None = None
+
+    def ordered(self, *, group: str, deduplication_id: str) -> "Entry":
+        """The entry as a FIFO queue takes it: in ``group``, and only once within five minutes.
+
+        (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-exactly-once-processing.html)
+        """
+        return self._replace(group=_token(group), deduplication_id=_token(deduplication_id))
 
     def size(self) -> int:
         """Bytes that count against SQS's limit: the body, and each attribute's name, type and value."""
@@ -46,11 +55,22 @@ class Entry(NamedTuple):
             request["DelaySeconds"] = self.delay
         if self.group is not None:
             request["MessageGroupId"] = self.group
+        if self.deduplication_id is not None:
+            request["MessageDeduplicationId"] = self.deduplication_id
         if self.attributes:
             request["MessageAttributes"] = {
                 name: {"DataType": "String", "StringValue": value} for name, value in self.attributes
             }
         return request
+
+
+def _token(text: str) -> str:
+    """A text as SQS takes it for a group or deduplication id: itself, else a hash of it."""
+    if SQS_GROUP.fullmatch(text):
+        return text
+    from hashlib import sha256
+
+    return sha256(text.encode()).hexdigest()
 
 
 def queue_url(queue: str, sqs: Any = None) -> str:

@@ -44,6 +44,8 @@ class Record(NamedTuple):
             deadline=deadline,
             event=event,
             lambda_context=lambda_context,
+            message_id=message_id,
+            group=system.get("MessageGroupId"),
         )
         return cls(message_id, body, delivery)
 

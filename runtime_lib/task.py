@@ -12,6 +12,7 @@ from runtime_lib.contract import (
     DEFAULT_MAX_HOPS,
     DEFAULT_NAMESPACE,
     FAILURE_MAX_BYTES,
+    SQS_GROUP,
     SQS_MAX_BYTES,
     SQS_MAX_DELAY_SECONDS,
     Priority,
@@ -34,7 +35,6 @@ R = TypeVar("R")
 _ASYNC = 0x80  # CO_COROUTINE
 _GENERATORS = 0x20 | 0x200  # CO_GENERATOR, CO_ASYNC_GENERATOR
 _MAX_BYTES = SQS_MAX_BYTES - FAILURE_MAX_BYTES
-_MAX_GROUP_LENGTH = 128  # MessageGroupId
 _DESCRIBED = ("__module__", "__name__", "__qualname__", "__doc__")
 
 
@@ -55,7 +55,7 @@ class Call(NamedTuple):
 class Invocation(Generic[P, R]):
     """A task with options for its dispatch; immutable, each ``with_…`` returns a new one: keep and reuse it."""
 
-    __slots__ = ("_delay", "_group", "_headers", "_priority", "_task")
+    __slots__ = ("_delay", "_group", "_headers", "_lane", "_priority", "_task")
 
     def __init__(
         self,
@@ -65,15 +65,23 @@ class Invocation(Generic[P, R]):
         priority: Priority | None = None,
         delay: int = 0,
         group: str | None = None,
+        lane: int | None = None,
     ) -> None:
         self._task = task
         self._headers = headers or {}
         self._priority = priority or task.priority
         self._delay = delay
         self._group = group
+        self._lane = lane
 
     def _with(self, **changed: Any) -> "Invocation[P, R]":
-        kept = {"headers": self._headers, "priority": self._priority, "delay": self._delay, "group": self._group}
+        kept = {
+            "headers": self._headers,
+            "priority": self._priority,
+            "delay": self._delay,
+            "group": self._group,
+            "lane": self._lane,
+        }
         return Invocation(self._task, **{**kept, **changed})
 
     def with_headers(self, /, **headers: Any) -> "Invocation[P, R]":
@@ -102,6 +110,9 @@ class Invocation(Generic[P, R]):
     def with_group(self, group: str) -> "Invocation[P, R]":
         """Dispatch on behalf of a tenant: SQS serves groups fairly, so that one's backlog does not delay the others.
 
+        In a FIFO queue it is what keeps its order: the tasks of one group run one after the other. What the task
+        dispatches is in the same group, unless it says otherwise.
+
         (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html)
 
         Raises:
@@ -109,9 +120,23 @@ class Invocation(Generic[P, R]):
         """
         if not isinstance(group, str):
             raise TypeError(f"a group is a str, given {group!r}")
-        if not (1 <= len(group) <= _MAX_GROUP_LENGTH and all("!" <= character <= "~" for character in group)):
+        if not SQS_GROUP.fullmatch(group):
             raise ValueError(f"a group is 1 to 128 ASCII letters, digits and punctuation, given {group!r}")
         return self._with(group=group)
+
+    def with_lane(self, lane: int) -> "Invocation[P, R]":
+        """Dispatch to one of the task's queues of its own: 0 is the first, and where it goes that has no such lane.
+
+        What the task dispatches goes to the same lane, unless it says otherwise.
+
+        Raises:
+            ValueError: negative.
+        """
+        if type(lane) is not int:
+            raise TypeError(f"a lane is an int, given {lane!r}")
+        if lane < 0:
+            raise ValueError(f"a lane is 0 or more, given {lane}")
+        return self._with(lane=lane)
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
         """The task with these arguments, for `dispatch_many`.
@@ -131,6 +156,7 @@ class Invocation(Generic[P, R]):
             headers=hooks.headers_for(task, self._headers),
             delay=self._delay,
             group=self._group,
+            lane=self._lane,
             schema=task.schema_version,
         )
 
@@ -262,6 +288,10 @@ class Task(Generic[P, R]):
         """See `Invocation.with_group`."""
         return Invocation(self).with_group(group)
 
+    def with_lane(self, lane: int) -> Invocation[P, R]:
+        """See `Invocation.with_lane`."""
+        return Invocation(self).with_lane(lane)
+
 
 @overload
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
@@ -324,9 +354,12 @@ def _call(
     headers: dict[str, Any] | None = None,
     delay: int = 0,
     group: str | None = None,
+    lane: int | None = None,
     schema: int | None = None,
 ) -> Call:
-    envelope = Envelope.new(name, args, kwargs, priority=priority, headers=headers, group=group, schema=schema)
+    envelope = Envelope.new(
+        name, args, kwargs, priority=priority, headers=headers, group=group, lane=lane, schema=schema
+    )
     body = envelope.encode()
     if len(body) > _MAX_BYTES:
         raise PayloadTooLargeError(

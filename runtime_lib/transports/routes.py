@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from runtime_lib.contract import (
     ENV_FOPS_FUNCTION_NAME,
     Route,
+    lane_route_variable,
     namespace_route_variable,
     task_route_variable,
 )
@@ -79,11 +80,15 @@ class RouteTransport:
 def find_route(call: "Call") -> Route | None:
     """A task's own route, else its namespace's for the priority, else its namespace's, else fops' function.
 
+    Its own is that of its lane, where it has that lane, else its only one.
+
     Raises:
         DispatchError: a variable holds something that is no route.
     """
+    task, lane = call.envelope.task, call.envelope.metadata.get("lane")
     for variable in (
-        task_route_variable(call.envelope.task),
+        *([lane_route_variable(task, lane)] if lane else ()),
+        task_route_variable(task),
         namespace_route_variable(call.namespace, call.envelope.priority),
         namespace_route_variable(call.namespace),
     ):

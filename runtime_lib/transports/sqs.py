@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from runtime_lib.contract import Priority
+from runtime_lib.contract import Priority, is_fifo
 from runtime_lib.errors import DispatchError
-from runtime_lib.queues import Entry, queue_url, send_entries
+from runtime_lib.queues import Entry, queue_name, queue_url, send_entries
 from runtime_lib.transports import send_all
 
 if TYPE_CHECKING:
@@ -46,9 +46,8 @@ class SqsTransport:
         send_all([(partial(self._send, queue), group) for queue, group in by_queue.items()])
 
     def _send(self, queue: str, calls: "Sequence[Call]") -> None:
-        entries = [
-            Entry(call.envelope.id, call.body, call.delay, call.envelope.metadata.get("group")) for call in calls
-        ]
+        entry = _ordered if is_fifo(queue) else _unordered
+        entries = [entry(queue, call) for call in calls]
         send_entries(queue_url(queue, self._client), entries, self._client)
 
     def _queue(self, priority: Priority) -> str:
@@ -59,3 +58,19 @@ class SqsTransport:
                 "give it one, or one for 'default'"
             )
         return queue
+
+
+def _unordered(_: str, call: "Call") -> Entry:
+    return Entry(call.envelope.id, call.body, call.delay, call.envelope.metadata.get("group"))
+
+
+def _ordered(queue: str, call: "Call") -> Entry:
+    """The message for a FIFO queue, in its task's order unless `with_group` says otherwise."""
+    envelope = call.envelope
+    if call.delay:
+        raise DispatchError(
+            f"{envelope.task} cannot be delayed by {call.delay} s: {queue_name(queue)} is a FIFO queue, which delays "
+            "no single message; serve the task by a standard queue, or raise RetryLater in it"
+        )
+    entry = Entry(envelope.id, call.body)
+    return entry.ordered(group=envelope.metadata.get("group") or envelope.task, deduplication_id=envelope.id)
