@@ -1,6 +1,7 @@
 """ManagedAsyncTask: one task, one function, one queue."""
 
-from typing import Final, Unpack
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Unpack
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -16,6 +17,7 @@ from constructs_lib._event_source import (
 )
 from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of, timeout_of
 from constructs_lib._queue import DeadLetters, TaskQueue, check_dead_letter_queue, receive_permissions
+from constructs_lib._queue_extras import age_alarm, check_age_alarm, check_queue_extras, queue_extras
 from constructs_lib._server import TaskServer
 from constructs_lib._validation import named_by
 from constructs_lib.task_code import TaskCode
@@ -47,6 +49,10 @@ class ManagedAsyncTask(TaskServer):
         encryption_key: key of the queue, not of the shared dead letter queue: give a ``dead_letter_queue`` with it.
             Default: a key that SQS manages.
         store: where its tasks are recorded, with their results. Default: nowhere.
+        queue_age_alarm: age of the queue's oldest message that sets off an alarm, up to four days. Default: no alarm.
+        managed_queue_extras: further CloudFormation resources, such as alarms of the queue, each with ``Type`` and
+            ``Properties``; anywhere in them ``$QUEUEID`` is replaced by the queue's logical id, ``$EXTRA0`` by that of
+            the first of them, and so on. Default: none.
         entry: a handler of your own as ``module:function``, which calls ours. Default: ours.
         options: see `FunctionOptions`.
 
@@ -55,7 +61,9 @@ class ManagedAsyncTask(TaskServer):
         queue: the queue it works on.
         dead_letter_queue: where tasks go that are given up.
         event_source: what has the function work on the queue.
-        alarms: the alarm of the shared dead letter queue; none for a dead letter queue of yours.
+        alarms: the alarm of the shared dead letter queue, none for a dead letter queue of yours; then that of the
+            queue's age, if there is one. Add an action to each to hear of it.
+        managed_queue_extras: the further resources.
 
     Raises:
         ValueError: an argument is refused; the message says which, and what to do.
@@ -76,6 +84,8 @@ class ManagedAsyncTask(TaskServer):
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
         encryption_key: kms.IKey | kms.Key | None = None,
         store: StoreAccess | None = None,
+        queue_age_alarm: cdk.Duration | None = None,
+        managed_queue_extras: Sequence[Mapping[str, Any]] = (),
         entry: str | None = None,
         **options: Unpack[FunctionOptions],
     ) -> None:
@@ -90,6 +100,8 @@ class ManagedAsyncTask(TaskServer):
         check_max_receive_count(self, max_receive_count)
         check_concurrency(self, options.get("reserved_concurrent_executions"), [max_concurrency])
         check_dead_letter_queue(self, dead_letter_queue)
+        check_age_alarm(self, queue_age_alarm)
+        check_queue_extras(self, managed_queue_extras)
 
         name = physical_name(self)
         self.address = Address.of_task(definition.name, Route("sqs", name), encryption_key=encryption_key, store=store)
@@ -121,6 +133,9 @@ class ManagedAsyncTask(TaskServer):
             **options,
         )
         self.event_source: Final = settings.add_mapping(self.function, "Mapping", self.queue)
+        if queue_age_alarm is not None:
+            self.alarms = (*self.alarms, age_alarm(self, self.queue, queue_age_alarm))
+        self.managed_queue_extras: Final = queue_extras(self, self.queue, managed_queue_extras)
 
     @classmethod
     def from_queue_name(

@@ -118,6 +118,19 @@ def test_a_log_group_of_yours_takes_the_place_of_its_own() -> None:
     assert allowed(stack, "logs:PutLogEvents") == {f"<{stack.get_logical_id(group.node.default_child)}>"}
 
 
+def test_its_own_log_group_keeps_logs_as_long_as_asked() -> None:
+    stack = new_stack()
+    add_invoice(stack, log_retention=logs.RetentionDays.ONE_WEEK)
+    assert only(stack, "AWS::Logs::LogGroup")["RetentionInDays"] == 7
+
+
+def test_retention_of_a_log_group_of_yours_is_refused() -> None:
+    stack = new_stack()
+    group = logs.LogGroup(stack, "Shared")
+    with pytest.raises(ValueError, match="Shop/Invoice: log_retention is set, and so is log_group, allowed is one of"):
+        add_invoice(stack, log_group=group, log_retention=logs.RetentionDays.ONE_WEEK)
+
+
 def test_policies_of_yours_are_added_to_the_role() -> None:
     stack = new_stack()
     add_invoice(
