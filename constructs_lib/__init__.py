@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from constructs_lib._api_options import ApiOptions
     from constructs_lib._event_source import QueueSettings
     from constructs_lib._function import FunctionOptions
+    from constructs_lib._schedule import Schedule
     from constructs_lib._task_definition import TaskReferenceError
     from constructs_lib.background_task_function import BackgroundTaskFunction
     from constructs_lib.managed_async_task import ManagedAsyncTask
@@ -28,6 +29,7 @@ __all__ = [
     "Priority",
     "PriorityTaskQueues",
     "QueueSettings",
+    "Schedule",
     "TaskCode",
     "TaskReferenceError",
     "TaskStore",
@@ -42,6 +44,7 @@ _MODULES = {
     "Priority": "runtime_lib.contract",
     "PriorityTaskQueues": "constructs_lib.priority_task_queues",
     "QueueSettings": "constructs_lib._event_source",
+    "Schedule": "constructs_lib._schedule",
     "TaskCode": "constructs_lib.task_code",
     "TaskReferenceError": "constructs_lib._task_definition",
     "TaskStore": "constructs_lib.task_store",
