@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from typing import Unpack
 
 import aws_cdk as cdk
-import jsii
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from constructs_lib._address import Address, DispatchTarget, physical_name
+from constructs_lib._async_invocation import check_async_invocation, configure_async_invocation
 from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of, loaded_modules
 from constructs_lib._queue import DeadLetters, check_dead_letter_queue
 from constructs_lib._server import TaskServer
-from constructs_lib._validation import acknowledge, names, require_duration, require_number
+from constructs_lib._validation import acknowledge, names
 from constructs_lib.task_code import TaskCode
 from constructs_lib.task_store import StoreAccess
 from runtime_lib import contract
@@ -71,21 +70,11 @@ class BackgroundTaskFunction(TaskServer):
         loaded = loaded_modules(self, code, modules)
         handler = handler_of(self, code, entry, default=contract.BACKGROUND_TASK_FUNCTION_HANDLER)
         check_function_options(self, options)
-        require_number(
+        check_async_invocation(
             self,
-            "retry_attempts",
-            retry_attempts,
-            0,
-            contract.LAMBDA_MAX_ASYNC_RETRIES,
-            remedy="serve the namespace by PriorityTaskQueues for more",
-        )
-        require_duration(
-            self,
-            "max_event_age",
-            max_event_age,
-            contract.LAMBDA_MIN_EVENT_AGE_SECONDS,
-            contract.LAMBDA_MAX_EVENT_AGE_SECONDS,
-            remedy="serve the namespace by PriorityTaskQueues to wait longer",
+            retry_attempts=retry_attempts,
+            max_event_age=max_event_age,
+            instead="serve the namespace by PriorityTaskQueues",
         )
         check_dead_letter_queue(self, dead_letter_queue)
 
@@ -111,8 +100,8 @@ class BackgroundTaskFunction(TaskServer):
             dead_letter_queue=self.dead_letter_queue,
             **options,
         )
-        self.function.configure_async_invoke(
-            retry_attempts=retry_attempts, max_event_age=max_event_age, on_failure=_Destination(self.dead_letter_queue)
+        configure_async_invocation(
+            self.function, self.dead_letter_queue, retry_attempts=retry_attempts, max_event_age=max_event_age
         )
         self._check_namespaces_at_synth(namespaces, loaded, delays=False)
 
@@ -138,20 +127,3 @@ class BackgroundTaskFunction(TaskServer):
         routes = {Priority.DEFAULT: Route("lambda", function_name)}
         address = Address.of_namespaces(scope, names(scope, "namespace", namespace), routes, store=store)
         return cls.imported(scope, construct_id, address)
-
-
-@jsii.implements(lambda_.IDestination)
-class _Destination:
-    """The dead letter queue as Lambda's destination; the function's own policy already lets it write there."""
-
-    def __init__(self, queue: sqs.IQueue | sqs.Queue) -> None:
-        self._queue = queue
-
-    def bind(
-        self,
-        scope: Construct,  # noqa: ARG002  (names and parameters are those of the interface)
-        fn: lambda_.IFunction,  # noqa: ARG002
-        *,
-        type: lambda_.DestinationType,  # noqa: A002, ARG002
-    ) -> lambda_.DestinationConfig:
-        return lambda_.DestinationConfig(destination=self._queue.queue_arn)
