@@ -32,7 +32,7 @@ class Value:
     """A name leads to a definition or an expression in a module of the package.
 
     Attributes:
-        node: None where the value is not written out, as in ``for name in …``.
+        node: None where the value is not written out, as in ``for name in …``; the attribute, if it is one of a value.
         seen: the bindings that led here.
     """
 
@@ -98,7 +98,7 @@ class PackageModules:
                         case External(name):
                             yield External(f"{name}.{attribute}")
                         case Value():
-                            yield Value(module, None, node.lineno, seen)
+                            yield Value(module, node, node.lineno, seen)
             case _:
                 yield Value(module, node, node.lineno, seen)
 

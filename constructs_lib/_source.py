@@ -14,6 +14,7 @@ from constructs_lib._task_definition import (
     TaskDefinition,
     TaskReferenceError,
     delays_asked_for,
+    group_options,
     literal_name,
     literal_namespaces,
 )
@@ -21,6 +22,8 @@ from constructs_lib._task_definition import (
 __all__ = ["SourceTree", "TaskDefinition", "TaskReferenceError"]
 
 _TASK: Final = frozenset({"runtime_lib.task", "runtime_lib.task.task"})
+_GROUP: Final = frozenset({"runtime_lib.TaskGroup", "runtime_lib.task_group.TaskGroup"})
+_STUB: Final = frozenset({"runtime_lib.external_task", "runtime_lib.external.external_task"})
 _PARTIAL: Final = "functools.partial"
 _DOTTED: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _REFERENCE: Final = re.compile(rf"({_DOTTED}):({_DOTTED})")
@@ -199,10 +202,15 @@ class SourceTree:
         written = ", ".join(f"@{ast.unparse(decorator)}" for decorator in decorators)
         options = [self._options(module, decorator) for decorator in decorators]
         if all(given is None for given in options):
+            if any(self._is_stub(module, decorator) for decorator in decorators):
+                raise TaskReferenceError(
+                    f"{reference!r} stands for a task of another application ({where}: {written}): it is served there"
+                )
             raise TaskReferenceError(
                 f"{reference!r} is not decorated with @task ({where})"
                 + (f", only with {written}" if written else "")
                 + ": put @task (from runtime_lib import task) above it"
+                + (", or write its group out, as in group = TaskGroup(…)" if ".task" in written else "")
             )
         if options[0] is None:
             raise TaskReferenceError(
@@ -233,6 +241,10 @@ class SourceTree:
             match origin:
                 case External(name) if name in _TASK:
                     return []
+                case Value(home, ast.Attribute(value=owner, attr="task"), _, followed):
+                    group = self._group(home, owner, followed)
+                    if group is not None:
+                        return group
                 case Value(home, ast.Call(func=callee, args=arguments, keywords=keywords), _, followed):
                     if arguments and External(_PARTIAL) in self._modules.expression(home, callee, followed):
                         callee, *arguments = arguments
@@ -240,6 +252,29 @@ class SourceTree:
                     if options is not None:
                         return [*options, *keywords]
         return None
+
+    def _group(self, module: ParsedModule, owner: ast.expr, seen: frozenset[Binding]) -> list[ast.keyword] | None:
+        """The options that a TaskGroup gives to its tasks, its parent's first; None where something else is meant."""
+        for origin in self._modules.expression(module, owner, seen):
+            match origin:
+                case Value(home, ast.Call(func=callee, keywords=keywords), line, followed) if any(
+                    isinstance(made, External) and made.name in _GROUP
+                    for made in self._modules.expression(home, callee, followed)
+                ):
+                    parent, own = group_options(keywords)
+                    outer = [] if parent is None else self._group(home, parent, followed)
+                    if parent is not None and outer is None:
+                        raise TaskReferenceError(
+                            f"{home.path}:{line}: parent={ast.unparse(parent)} of TaskGroup cannot be followed without "
+                            "importing: write it as parent = TaskGroup(…) in the package"
+                        )
+                    return [*(outer or ()), *own]
+        return None
+
+    def _is_stub(self, module: ParsedModule, decorator: ast.expr) -> bool:
+        callee = decorator.func if isinstance(decorator, ast.Call) else decorator
+        origins = self._modules.expression(module, callee)
+        return any(isinstance(origin, External) and origin.name in _STUB for origin in origins)
 
     # --- What is wrong -----------------------------------------------------------------------------------------------
 
@@ -292,7 +327,7 @@ def _definition(
     module: ParsedModule, home: ParsedModule, function: Function, options: Sequence[ast.keyword]
 ) -> TaskDefinition:
     try:
-        name = literal_name(options, default=f"{home.name}.{function.name}")
+        name = literal_name(options, module=home.name, function=function.name)
         namespaces = literal_namespaces(options)
     except TaskReferenceError as problem:
         raise TaskReferenceError(f"{home.path}:{function.lineno}: {problem}") from None

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from runtime_lib.contract import DEFAULT_NAMESPACE
 
-__all__ = ["TaskDefinition", "TaskReferenceError", "delays_asked_for", "literal_name", "literal_namespaces"]
+__all__ = [
+    "TaskDefinition",
+    "TaskReferenceError",
+    "delays_asked_for",
+    "group_options",
+    "literal_name",
+    "literal_namespaces",
+]
 
 
 class TaskReferenceError(ValueError):
@@ -41,18 +48,32 @@ class TaskDefinition:
     parameters: ast.arguments
 
 
-def literal_name(options: Sequence[ast.keyword], *, default: str) -> str:
-    """The ``name=`` among the options of @task.
+def group_options(keywords: Sequence[ast.keyword]) -> tuple[ast.expr | None, list[ast.keyword]]:
+    """The parent of a TaskGroup, and what of its arguments its tasks' names and namespaces depend on."""
+    given = [one for one in keywords if not (isinstance(one.value, ast.Constant) and one.value.value is None)]
+    parent = next((keyword.value for keyword in given if keyword.arg == "parent"), None)
+    return parent, [keyword for keyword in given if keyword.arg in {"namespace", "retry", "name_prefix", None}]
+
+
+def literal_name(options: Sequence[ast.keyword], *, module: str, function: str) -> str:
+    """The name of a task: the ``name=`` among the options of @task behind the prefixes of its groups.
 
     Raises:
-        TaskReferenceError: it is not a literal string.
+        TaskReferenceError: one of them is not a literal string.
     """
+    prefix = ""
+    for option in options:
+        if option.arg == "name_prefix":
+            part = _literal([option], "name_prefix", default="")
+            if not isinstance(part, str):
+                raise TaskReferenceError(f"name_prefix={part!r} of TaskGroup: write a string")
+            prefix += part
     name = _literal(options, "name", default=None)
     if name is None:
-        return default
+        return prefix + function if prefix else f"{module}.{function}"
     if not isinstance(name, str) or not name:
         raise TaskReferenceError(f"name={name!r} of @task: write a non-empty string")
-    return name
+    return prefix + name
 
 
 def literal_namespaces(options: Sequence[ast.keyword]) -> tuple[str, ...]:
@@ -76,8 +97,8 @@ def delays_asked_for(function: ast.AST, options: Sequence[ast.keyword]) -> str |
     """``RetryLater`` or ``Retry(first_delay=…)`` in a task's source: what an asynchronous invocation cannot do."""
     if any("RetryLater" in {getattr(node, "id", None), getattr(node, "attr", None)} for node in ast.walk(function)):
         return "RetryLater"
-    for option in options:
-        if option.arg == "retry" and isinstance(option.value, ast.Call):
+    for option in [option for option in options if option.arg == "retry"][-1:]:  # the last one counts
+        if isinstance(option.value, ast.Call):
             for keyword in option.value.keywords:
                 if keyword.arg in {"first_delay", "max_delay"}:
                     return f"Retry({keyword.arg}=…)"
@@ -90,7 +111,7 @@ def _literal(options: Sequence[ast.keyword], argument: str, *, default: object) 
     for option in options:
         if option.arg is None:
             raise TaskReferenceError(
-                f"@task(**{ast.unparse(option.value)}) hides the task's name and namespace, "
+                f"**{ast.unparse(option.value)} hides the task's name and namespace, "
                 "which are read without importing: write the options out"
             )
         if option.arg == argument:
@@ -98,7 +119,7 @@ def _literal(options: Sequence[ast.keyword], argument: str, *, default: object) 
                 value = ast.literal_eval(option.value)
             except ValueError:
                 raise TaskReferenceError(
-                    f"{argument}={ast.unparse(option.value)} of @task cannot be read without importing: "
+                    f"{argument}={ast.unparse(option.value)} of a task cannot be read without importing: "
                     "write it as a literal string"
                 ) from None
     return value
