@@ -1,8 +1,9 @@
 """Installs requirements for Lambda's platform, whatever machine this is."""
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,9 @@ _GLIBC_MINOR_OLDEST: Final = 5
 _MACHINES: Final = {"arm64": "aarch64", "x86_64": "x86_64"}
 
 
-def install_wheels(requirements: Path, target: Path, *, python: str, architecture: str) -> None:
+def install_wheels(
+    requirements: Path, target: Path, *, python: str, architecture: str, environment: Mapping[str, str]
+) -> None:
     """Install a requirements file into a directory, from wheels alone.
 
     Args:
@@ -25,6 +28,7 @@ def install_wheels(requirements: Path, target: Path, *, python: str, architectur
         target: an empty directory.
         python: as in ``3.13``.
         architecture: Lambda's name of it, ``arm64`` or ``x86_64``.
+        environment: variables for pip, besides those of this process.
 
     Raises:
         RuntimeError: pip is missing or failed; its output tells why.
@@ -40,7 +44,14 @@ def install_wheels(requirements: Path, target: Path, *, python: str, architectur
         *(f"--platform={platform}" for platform in _platforms(python, architecture)),
         *("--target", str(target), "--requirement", str(requirements)),
     ]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603
+    result = subprocess.run(  # noqa: S603
+        command,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if result.returncode != 0:
         raise RuntimeError(
             f"{requirements} cannot be installed for Python {python} on {architecture} (wheels only):\n"

@@ -1,5 +1,6 @@
 """TaskCode: the one asset that every function of an app runs from."""
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -46,18 +47,31 @@ class TaskCode:
         source: finds tasks, modules and handlers in the package's source.
     """
 
-    def __init__(self, package: str, root: Path, files: Mapping[str, Path], requirements: Path | None) -> None:
+    def __init__(
+        self,
+        package: str,
+        root: Path,
+        files: Mapping[str, Path],
+        requirements: Path | None,
+        environment: Mapping[str, str],
+    ) -> None:
         self.package: Final = package
         self.source: Final = SourceTree(package, root, _modules(package, files))
         self._root = root
         self._files = {f"{package}/{name}": path for name, path in files.items()} | _runtime_files()
         self._requirements = requirements
+        self._environment = dict(environment)
         self._installed: dict[_Target, Path] = {}
         self._codes: WeakKeyDictionary[cdk.Stack, dict[_Target | None, aws_lambda.Code]] = WeakKeyDictionary()
 
     @classmethod
     def from_package(
-        cls, package: str, *, exclude: Sequence[str] = (), requirements: str | os.PathLike[str] | None = None
+        cls,
+        package: str,
+        *,
+        exclude: Sequence[str] = (),
+        requirements: str | os.PathLike[str] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> "TaskCode":
         """The code of one package; nothing of it is imported.
 
@@ -72,18 +86,26 @@ class TaskCode:
             requirements: a requirements file to install with pip, from wheels for the functions' Python version and
                 architecture; without it no tool and no network is needed. Its environment markers
                 (``; python_version < "3.12"``) are judged by the Python that runs this.
+            environment: environment variables while the requirements are installed, besides those of this process: pip
+                reads its options from ``PIP_…``, and the file may say ``${NAME}``. Default: none.
 
         Raises:
-            ValueError: the package cannot be found or is one of this library's, a pattern is not relative, or the
-                requirements file does not exist.
+            ValueError: the package cannot be found or is one of this library's, a pattern is not relative, the
+                requirements file does not exist, or a variable is known at deployment only.
         """
         if package in {_RUNTIME, *_NOT_FOR_LAMBDA, _CDK}:
             raise ValueError(f"package={package!r}: give your own package; runtime_lib is added to it")
         file = None if requirements is None else Path(requirements).resolve()
         if file is not None and not file.is_file():
             raise ValueError(f"requirements={os.fspath(requirements or '')!r}: there is no file {file}")
+        for name, value in (environment or {}).items():
+            if not isinstance(value, str) or cdk.Token.is_unresolved(value):
+                raise ValueError(
+                    f"environment[{name!r}] is {value!r}, allowed is a string that is known now: "
+                    "the requirements are installed before anything is deployed"
+                )
         root = package_root(package)
-        return cls(package, root, package_files(root, exclude), file)
+        return cls(package, root, package_files(root, exclude), file, environment or {})
 
     def for_stack(
         self,
@@ -137,7 +159,8 @@ class TaskCode:
         digest = content_digest(self._files)
         if self._requirements is None:
             return digest
-        return sha256(digest.encode() + self._requirements.read_bytes()).hexdigest()
+        environment = json.dumps(self._environment, sort_keys=True).encode()
+        return sha256(digest.encode() + environment + self._requirements.read_bytes()).hexdigest()
 
     def _bundle(self, output: Path, target: _Target | None) -> None:
         files = self._files if target is None else self._requirement_files(target) | self._files
@@ -157,7 +180,13 @@ class TaskCode:
         if directory is None:
             directory = Path(mkdtemp(prefix="task-code-"))
             finalize(self, rmtree, directory, ignore_errors=True)
-            install_wheels(self._requirements, directory, python=target.python, architecture=target.architecture)
+            install_wheels(
+                self._requirements,
+                directory,
+                python=target.python,
+                architecture=target.architecture,
+                environment=self._environment,
+            )
             self._installed[target] = directory
         files = {}
         for name, path in installed_files(directory):

@@ -54,7 +54,7 @@ def installs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, str]], N
     """Lets a requirements file that is not empty install these files, without pip."""
 
     def install(files: Mapping[str, str]) -> None:
-        def install_wheels(requirements: Path, target: Path, **_: str) -> None:
+        def install_wheels(requirements: Path, target: Path, **_: object) -> None:
             for name, content in files.items() if requirements.read_text() else ():
                 (target / name).parent.mkdir(parents=True, exist_ok=True)
                 (target / name).write_text(content)
@@ -171,6 +171,37 @@ def test_code_is_shared_by_functions_of_one_python_and_architecture(package: Pat
     assert code.for_stack(stack, runtime=Runtime.PYTHON_3_13, architecture=Architecture.ARM_64) is arm
     assert code.for_stack(stack, runtime=Runtime.PYTHON_3_12, architecture=Architecture.ARM_64) is not arm
     assert code.for_stack(stack, runtime=Runtime.PYTHON_3_13, architecture=Architecture.X86_64) is not arm
+
+
+def test_environment_variables_are_present_while_requirements_are_installed(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_wheel(tmp_path, "py3-none-any", {"rates/__init__.py": "installed"})
+    file = tmp_path / "requirements.txt"
+    file.write_text("--no-index\n--find-links ${WHEELS}\n${WANTED}==1.0\n")
+    monkeypatch.setenv("WHEELS", str(tmp_path))
+    code = TaskCode.from_package("shop", requirements=file, environment={"WANTED": "rates"})
+    assert (bundle(code) / "rates" / "__init__.py").read_text() == "installed"
+
+
+def test_codes_of_other_environments_have_other_assets(
+    package: Path, requirements: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def install_wheels(_: Path, target: Path, *, environment: Mapping[str, str], **__: str) -> None:
+        (target / "edition.py").write_text(environment["EDITION"])
+
+    monkeypatch.setattr(task_code, "install_wheels", install_wheels)
+    stack = cdk.Stack(cdk.App(), "Shop")
+    for edition in ("small", "large"):
+        environment = {"EDITION": edition}
+        add_function(stack, edition, TaskCode.from_package("shop", requirements=requirements, environment=environment))
+    assert [(asset / "edition.py").read_text() for asset in assets(stack)] == ["small", "large"]
+
+
+@pytest.mark.parametrize("value", [7, cdk.Aws.REGION])
+def test_variables_that_are_no_strings_yet_are_refused(package: Path, requirements: Path, value: object) -> None:
+    with pytest.raises(ValueError, match=r"environment\['X'\] is .*, allowed is a string that is known now"):
+        TaskCode.from_package("shop", requirements=requirements, environment={"X": value})  # type: ignore[dict-item]
 
 
 def test_requirements_that_have_no_wheel_are_refused_with_what_pip_says(package: Path, requirements: Path) -> None:
