@@ -135,6 +135,11 @@ class Address:
         return cls({variable: route}, {variable: f"task {task!r}"}, keys, task, store=store)
 
     @classmethod
+    def of_trigger(cls, task: str, *, store: "StoreAccess | None" = None) -> Self:
+        """The address of a construct whose task is run by what happens elsewhere: nothing is dispatched there."""
+        return cls({}, {}, task=task, store=store)
+
+    @classmethod
     def of_namespaces(
         cls,
         scope: Construct,
@@ -224,8 +229,13 @@ class DispatchTarget(Construct):
 
         Raises:
             ValueError: ``grantee`` is in another account or region, cannot be given a permission, or has a route to
-                another server of the same task or namespace.
+                another server of the same task or namespace; or nothing is dispatched here.
         """
+        if not self.address.routes:
+            raise ValueError(
+                f"{self.node.path}: {self.address.task!r} is run by what happens, and nothing is dispatched here: "
+                "serve the task by a ManagedAsyncTask as well"
+            )
         allow(self, grantee, self.address.permissions)
         if isinstance(grantee, lambda_.Function):
             FunctionRoutes.of(grantee).add(self)

@@ -6,10 +6,11 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs_lib._validation import require_duration, require_number
+from constructs_lib._task_definition import TaskDefinition
+from constructs_lib._validation import refusal, require_duration, require_number
 from runtime_lib import contract
 
-__all__ = ["check_async_invocation", "configure_async_invocation"]
+__all__ = ["check_async_invocation", "configure_async_invocation", "refuse_delays"]
 
 
 def check_async_invocation(
@@ -36,6 +37,22 @@ def check_async_invocation(
         contract.LAMBDA_MAX_EVENT_AGE_SECONDS,
         remedy=f"{instead} to wait longer",
     )
+
+
+def refuse_delays(scope: Construct, definition: TaskDefinition, retried: str) -> None:
+    """Refuse a task that asks for delays of its own; ``retried`` says how it would be retried instead.
+
+    Raises:
+        ValueError: it does.
+    """
+    if definition.delays:
+        raise refusal(
+            scope,
+            "task",
+            given=f"{definition.name!r} ({definition.path.name}:{definition.line}), which uses {definition.delays}",
+            allowed=f"a task that leaves its delays to Lambda, {retried}",
+            remedy="remove that, or have the task dispatch another one that a ManagedAsyncTask serves",
+        )
 
 
 def configure_async_invocation(

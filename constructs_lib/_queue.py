@@ -16,6 +16,7 @@ __all__ = [
     "DeadLetters",
     "TaskQueue",
     "check_dead_letter_queue",
+    "dead_letters_of",
     "queue_name",
     "receive_permissions",
     "send_permissions",
@@ -77,6 +78,16 @@ def check_dead_letter_queue(scope: Construct, queue: sqs.IQueue | sqs.Queue | No
             remedy="the queues it serves are standard queues, and SQS and Lambda move messages between equals only",
         )
     require_same_environment(scope, "dead_letter_queue", queue)
+
+
+def dead_letters_of(
+    scope: Construct, given: sqs.IQueue | sqs.Queue | None
+) -> tuple[sqs.IQueue | sqs.Queue, tuple[cloudwatch.Alarm, ...]]:
+    """The dead letter queue of a task: the one given, or the one that the tasks of a stack share, with its alarm."""
+    if given is not None:
+        return given, ()
+    shared = DeadLetters.of_stack(scope)
+    return shared.queue, (shared.alarm,)
 
 
 class TaskQueue(sqs.Queue):
