@@ -10,7 +10,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from constructs_lib._address import physical_name, require_same_environment
-from constructs_lib._validation import refusal
+from constructs_lib._validation import acknowledge, refusal
 
 __all__ = [
     "DeadLetters",
@@ -207,6 +207,7 @@ class DeadLetters(Construct):
             retention_period=cdk.Duration.days(_DEAD_LETTER_RETENTION_DAYS),
             removal_policy=removal_policy,
         )
+        acknowledge(self.queue, "AwsSolutions-SQS3", "It is a dead letter queue, be it of a function.")
         self.alarm: Final = self.queue.metric_approximate_number_of_messages_visible(
             period=cdk.Duration.minutes(1), statistic="Maximum"
         ).create_alarm(

@@ -13,7 +13,7 @@ from constructs_lib._async_invocation import check_async_invocation, configure_a
 from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of, loaded_modules
 from constructs_lib._queue import DeadLetters, check_dead_letter_queue
 from constructs_lib._server import TaskServer
-from constructs_lib._validation import acknowledge, names
+from constructs_lib._validation import names
 from constructs_lib.task_code import TaskCode
 from constructs_lib.task_store import StoreAccess
 from runtime_lib import contract
@@ -84,9 +84,6 @@ class BackgroundTaskFunction(TaskServer):
         if dead_letter_queue is None:
             own = DeadLetters(self, encryption_key=encryption_key, removal_policy=options.get("removal_policy"))
             self.dead_letter_queue, self.alarms = own.queue, (own.alarm,)
-            acknowledge(
-                own.queue, "AwsSolutions-SQS3", "It is a dead letter queue: of a function, not of another queue."
-            )
         else:
             self.dead_letter_queue, self.alarms = dead_letter_queue, ()
         self.function = TaskFunction(
