@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from constructs_lib._function import FunctionOptions
     from constructs_lib._schedule import Schedule
     from constructs_lib._task_definition import TaskReferenceError
+    from constructs_lib.api_task import ApiTask
     from constructs_lib.background_task_function import BackgroundTaskFunction
     from constructs_lib.managed_async_task import ManagedAsyncTask
     from constructs_lib.priority_task_queues import PriorityTaskQueues
+    from constructs_lib.task_api import TaskApi
     from constructs_lib.task_code import TaskCode
     from constructs_lib.task_store import TaskStore
     from runtime_lib.contract import Priority
 
 __all__ = [
     "ApiOptions",
+    "ApiTask",
     "BackgroundTaskFunction",
     "DispatchTarget",
     "FunctionOptions",
@@ -30,6 +33,7 @@ __all__ = [
     "PriorityTaskQueues",
     "QueueSettings",
     "Schedule",
+    "TaskApi",
     "TaskCode",
     "TaskReferenceError",
     "TaskStore",
@@ -37,6 +41,7 @@ __all__ = [
 
 _MODULES = {
     "ApiOptions": "constructs_lib._api_options",
+    "ApiTask": "constructs_lib.api_task",
     "BackgroundTaskFunction": "constructs_lib.background_task_function",
     "DispatchTarget": "constructs_lib._address",
     "FunctionOptions": "constructs_lib._function",
@@ -45,6 +50,7 @@ _MODULES = {
     "PriorityTaskQueues": "constructs_lib.priority_task_queues",
     "QueueSettings": "constructs_lib._event_source",
     "Schedule": "constructs_lib._schedule",
+    "TaskApi": "constructs_lib.task_api",
     "TaskCode": "constructs_lib.task_code",
     "TaskReferenceError": "constructs_lib._task_definition",
     "TaskStore": "constructs_lib.task_store",

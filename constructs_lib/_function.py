@@ -281,7 +281,7 @@ class TaskFunction(lambda_.Function):
         self,
         target: DispatchTarget,
         *,
-        construct: type[DispatchTarget],
+        construct: type[Construct],
         trigger: str,
         function_name: str,
         code: TaskCode,

@@ -2,6 +2,7 @@
 
 import aws_cdk as cdk
 import jsii
+from constructs import Construct
 
 from constructs_lib._address import DispatchTarget, Loaded
 from runtime_lib import contract
@@ -10,7 +11,7 @@ __all__ = ["served_tasks"]
 
 
 def served_tasks(
-    target: DispatchTarget, construct: type[DispatchTarget], trigger: str, loaded: Loaded, dead_letters: str
+    target: DispatchTarget, construct: type[Construct], trigger: str, loaded: Loaded, dead_letters: str
 ) -> dict[str, object]:
     """The tasks that a function serves, and how to reach them, as `contract.METADATA_KEY` documents it."""
     return {

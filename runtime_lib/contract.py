@@ -102,6 +102,8 @@ SQS_GROUP: Final = re.compile(r"[!-~]{1,128}")
 LAMBDA_ASYNC_MAX_BYTES: Final = 1_048_576
 """Payload of an asynchronous invocation. (AWS Lambda quotas)"""
 LAMBDA_MAX_TIMEOUT_SECONDS: Final = 900
+API_MAX_TIMEOUT_SECONDS: Final = 29
+"""How long API Gateway waits for a function, unless its quota was raised. (Amazon API Gateway quotas)"""
 LAMBDA_CODE_MAX_BYTES: Final = 262_144_000
 """All files of a function's deployment package together, unzipped, layers included."""
 LAMBDA_ENVIRONMENT_MAX_BYTES: Final = 4_096

@@ -1,0 +1,69 @@
+"""What pages of other origins may do with an API."""
+
+import json
+
+from aws_cdk import aws_apigateway as apigateway
+from constructs import Construct
+
+from constructs_lib._validation import refusal
+from runtime_lib import contract
+
+__all__ = ["OtherOrigins", "check_cors"]
+
+
+def check_cors(scope: Construct, cors: apigateway.CorsOptions | None) -> None:
+    """Refuse what a browser would refuse.
+
+    Raises:
+        ValueError: it lets every origin send credentials.
+    """
+    if cors and cors.allow_credentials and "*" in cors.allow_origins:
+        raise refusal(
+            scope,
+            "cors",
+            given="credentials for every origin",
+            allowed="credentials for origins that are named",
+            remedy="name the origins: a browser refuses the two together",
+        )
+
+
+class OtherOrigins:
+    """Answers browsers that ask for pages of other origins, and lets them read what API Gateway itself answers."""
+
+    def __init__(self, api: apigateway.RestApi, cors: apigateway.CorsOptions) -> None:
+        self._cors = cors
+        origins = cors.allow_origins
+        # Several origins cannot be compared there; those answers tell nothing that a stranger may not know.
+        origin = f"'{origins[0]}'" if len(origins) == 1 else "method.request.header.origin"
+        for response in (apigateway.ResponseType.DEFAULT_4_XX, apigateway.ResponseType.DEFAULT_5_XX):
+            api.add_gateway_response(
+                f"Cors{response.response_type}",
+                type=response,
+                response_headers={"Access-Control-Allow-Origin": origin},
+            )
+
+    @property
+    def task_environment(self) -> dict[str, str]:
+        """What the functions behind the API need to know, to let their own answers be read."""
+        allowed = {
+            "origins": self._cors.allow_origins,
+            "credentials": bool(self._cors.allow_credentials),
+            "expose_headers": self._cors.expose_headers or [],
+        }
+        return {contract.ENV_API_CORS: json.dumps(allowed, separators=(",", ":"))}
+
+    def answer_preflight(self, resource: apigateway.Resource | apigateway.IResource) -> None:
+        """Have API Gateway answer OPTIONS of a path, once."""
+        if resource.node.try_find_child("OPTIONS"):
+            return
+        cors = self._cors
+        resource.add_cors_preflight(
+            allow_origins=cors.allow_origins,
+            allow_credentials=cors.allow_credentials,
+            allow_headers=cors.allow_headers,
+            allow_methods=cors.allow_methods,
+            disable_cache=cors.disable_cache,
+            expose_headers=cors.expose_headers,
+            max_age=cors.max_age,
+            status_code=cors.status_code,
+        )
