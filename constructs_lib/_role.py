@@ -31,12 +31,13 @@ class TaskRole(iam.Role):
         *,
         statements: Sequence[iam.PolicyStatement],
         managed_policies: Sequence[iam.IManagedPolicy | iam.ManagedPolicy] | None = None,
+        service: iam.ServicePrincipal | None = None,
     ) -> None:
         policy = iam.PolicyDocument(minimize=True, statements=statements)
         super().__init__(
             scope,
             construct_id,
-            assumed_by=cast("iam.IPrincipal", iam.ServicePrincipal("lambda.amazonaws.com")),
+            assumed_by=cast("iam.IPrincipal", service or iam.ServicePrincipal("lambda.amazonaws.com")),
             inline_policies={"task": policy},
             managed_policies=managed_policies,
         )

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from runtime_lib.contract import ENVELOPE_VERSION, Priority
 from runtime_lib.envelope import Envelope, derived_id
-from runtime_lib.errors import Discard, EnvelopeError, TaskError
+from runtime_lib.errors import Discard, EnvelopeError
 from runtime_lib.log import logger
 
 if TYPE_CHECKING:
     from runtime_lib.context import TaskContext
     from runtime_lib.execution import Outcome
-    from runtime_lib.store import MemoryStore, TaskStore
 
 __all__ = ["begin", "end", "envelope_of"]
 
@@ -69,11 +68,13 @@ def begin(context: "TaskContext") -> None:
 
     Raises:
         Discard: another run is going: this one is skipped.
-        TaskError: this function has no store.
+        StoreError: this function has no store, or it fails.
     """
     if context.envelope.metadata.get("overlap") != _SKIP:
         return
-    if not _store().acquire(_lease(context), context.id, _seconds_left(context)):
+    from runtime_lib.tracking import get_store
+
+    if not get_store().acquire(_lease(context), context.id, _seconds_left(context)):
         raise Discard(f"skipped: the previous run of schedule {context.envelope.metadata['schedule']!r} is still going")
 
 
@@ -82,14 +83,15 @@ def end(context: "TaskContext", outcome: "Outcome") -> None:
     if context.envelope.metadata.get("overlap") != _SKIP:
         return
     from runtime_lib.execution import RetryAfter
+    from runtime_lib.tracking import get_store
 
     try:
         if isinstance(outcome, RetryAfter):
             # Without a receipt the message is in no queue, and Lambda decides when it runs again.
             delay = outcome.delay if context.receipt else _LAMBDA_RETRY_SECONDS
-            _store().acquire(_lease(context), context.id, delay + _seconds_left(context))
+            get_store().acquire(_lease(context), context.id, delay + _seconds_left(context))
         else:
-            _store().release(_lease(context), context.id)
+            get_store().release(_lease(context), context.id)
     except Exception:  # noqa: BLE001  (the task has run: what happens after it changes nothing)
         logger.exception("the lease of %s is not settled, and ends by itself", _lease(context))
 
@@ -101,12 +103,3 @@ def _lease(context: "TaskContext") -> str:
 def _seconds_left(context: "TaskContext") -> float:
     remaining = context.remaining_seconds()
     return _SECONDS_WITHOUT_DEADLINE if remaining is None else max(1.0, remaining)
-
-
-def _store() -> "MemoryStore | TaskStore":
-    from runtime_lib.store import get_store
-
-    store = get_store()
-    if store is None:
-        raise TaskError("overlap='skip' needs a store where the task runs: give the construct that serves it store=")
-    return store
