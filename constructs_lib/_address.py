@@ -6,15 +6,25 @@ each other (or one to itself) could not be deployed.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Self
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct, Node
 
+from constructs_lib._names import (
+    function_arn,
+    physical_name,
+    queue_arn,
+    queue_url_prefix,
+    require_same,
+    require_same_environment,
+)
+from constructs_lib._published import Published, publish, read_published
 from constructs_lib._source import SourceTree
 from constructs_lib._validation import check_at_synth, refusal, rendered, warn
 from runtime_lib import contract
@@ -35,57 +45,6 @@ __all__ = [
     "queue_url_prefix",
     "require_same_environment",
 ]
-
-
-def physical_name(construct: Construct, suffix: str = "") -> str:
-    """The name of a construct's queue or function: its path, shortened, with a hash of the whole path.
-
-    The path starts with the stack's name, so that one app deployed under two stack names does not collide.
-    """
-    length = contract.PHYSICAL_NAME_MAX_LENGTH - len(suffix)
-    return cdk.Names.unique_resource_name(construct, max_length=length, separator="-") + suffix
-
-
-def queue_arn(scope: Construct, name: str) -> str:
-    """ARN of a queue in the account and region of ``scope``."""
-    return cdk.Stack.of(scope).format_arn(service="sqs", resource=name)
-
-
-def function_arn(scope: Construct, name: str) -> str:
-    """ARN of a function in the account and region of ``scope``."""
-    return cdk.Stack.of(scope).format_arn(
-        service="lambda", resource="function", resource_name=name, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
-    )
-
-
-def queue_url_prefix(scope: Construct) -> str:
-    """What a queue's name is appended to for its URL, in the account and region of ``scope``."""
-    stack = cdk.Stack.of(scope)
-    return f"https://sqs.{stack.region}.{stack.url_suffix}/{stack.account}/"
-
-
-def require_same_environment(scope: Construct, argument: str, resource: cdk.IResource) -> None:
-    """Refuse a resource of another account or region, which routes and dead letters do not reach.
-
-    Raises:
-        ValueError: the account or region is known and another one than that of ``scope``.
-    """
-    _require_same(scope, argument, resource.node.path, account=resource.env.account, region=resource.env.region)
-
-
-def _require_same(scope: Construct, argument: str, described: str, **theirs: str | None) -> None:
-    stack = cdk.Stack.of(scope)
-    for what, value in theirs.items():
-        own = stack.account if what == "account" else stack.region
-        if value is None or value == own or cdk.Token.is_unresolved(value) or cdk.Token.is_unresolved(own):
-            continue
-        raise refusal(
-            scope,
-            argument,
-            given=f"{described} in {what} {value}",
-            allowed=f"{what} {own}",
-            remedy=f"routes, dead letters and records do not cross {what}s: give that {what} a stack of its own",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +70,8 @@ class Address:
         task: the one task that is served, None for a namespace's server.
         loaded: what the server's function imports, None for a construct deployed elsewhere.
         store: where the server records its tasks, None if it does not.
+        by_priority: the same routes by their priorities; empty if nothing is dispatched there.
+        published: the parameter that the routes are read from at deployment, None for routes that are known here.
     """
 
     routes: Mapping[str, Route]
@@ -119,6 +80,8 @@ class Address:
     task: str | None = None
     loaded: Loaded | None = None
     store: "StoreAccess | None" = None
+    by_priority: Mapping[Priority, Route] = field(default_factory=dict)
+    published: Published | None = None
 
     @classmethod
     def of_task(
@@ -132,7 +95,8 @@ class Address:
         """The address of a construct that serves one task."""
         variable = contract.task_route_variable(task)
         keys = (encryption_key,) if encryption_key else ()
-        return cls({variable: route}, {variable: f"task {task!r}"}, keys, task, store=store)
+        by_priority = {Priority.DEFAULT: route}
+        return cls({variable: route}, {variable: f"task {task!r}"}, keys, task, store=store, by_priority=by_priority)
 
     @classmethod
     def of_trigger(cls, task: str, *, store: "StoreAccess | None" = None) -> Self:
@@ -167,10 +131,12 @@ class Address:
                 if variable in serves:
                     raise ValueError(f"{scope.node.path}: {_collision(variable, serves[variable], label)}")
                 found[variable], serves[variable] = route, label
-        return cls(found, serves, tuple(encryption_keys), loaded=loaded, store=store)
+        return cls(found, serves, tuple(encryption_keys), loaded=loaded, store=store, by_priority=routes)
 
     def permissions(self, scope: Construct) -> list[iam.PolicyStatement]:
         """What a sender in the account and region of ``scope`` must be allowed, and no more."""
+        if self.published:
+            return [iam.PolicyStatement(actions=[*self.published.actions], resources=[*self.published.resources])]
         targets = {
             kind: sorted({r.target for r in self.routes.values() if r.kind == kind}) for kind in ("sqs", "lambda")
         }
@@ -215,7 +181,7 @@ class DispatchTarget(Construct):
     def dispatch_environment(self) -> dict[str, str]:
         """Environment variables with which a process of your own can dispatch here."""
         environment = self.routes
-        if any(route.kind == "sqs" for route in self.address.routes.values()):
+        if any(route.kind != "lambda" for route in self.address.routes.values()):  # which kind may be known later
             environment[contract.ENV_QUEUE_URL_PREFIX] = queue_url_prefix(self)
         if self.address.store:
             environment |= self.address.store.environment
@@ -240,6 +206,59 @@ class DispatchTarget(Construct):
         if isinstance(grantee, lambda_.Function):
             FunctionRoutes.of(grantee).add(self)
 
+    def publish_route(self, parameter_name: str) -> ssm.StringParameter:
+        """Let other applications in this account and region dispatch here, by `from_published_route`.
+
+        They do not record what they dispatch in this construct's task store.
+
+        Args:
+            parameter_name: a name in AWS Systems Manager's Parameter Store, such as ``/images/resize``.
+
+        Raises:
+            ValueError: nothing is dispatched here.
+        """
+        statements = replace(self.address, store=None).permissions(self)
+        return publish(self, parameter_name, self.address.by_priority, statements)
+
+    @classmethod
+    def from_published_route(
+        cls,
+        scope: Construct,
+        construct_id: str,
+        *,
+        parameter_name: str,
+        task: str | None = None,
+        namespace: str | None = None,
+    ) -> "DispatchTarget":
+        """A target of another application, which published its route; it has to be deployed before this stack.
+
+        Args:
+            scope: the scope.
+            construct_id: the id.
+            parameter_name: the name that it is published under.
+            task: the one task that is served there, by its name.
+            namespace: or the namespace.
+
+        Raises:
+            ValueError: neither ``task`` nor ``namespace`` is given, or both.
+        """
+        target = DispatchTarget(scope, construct_id)
+        published = read_published(target, parameter_name)
+        if task and not namespace:
+            address = Address.of_task(task, published.routes[Priority.DEFAULT])
+        elif namespace and not task:
+            address = Address.of_namespaces(target, [namespace], published.routes)
+        else:
+            raise refusal(
+                target,
+                "task",
+                given=f"{task!r}, and namespace {namespace!r}",
+                allowed="one of the two",
+                remedy="say which task or which namespace is served there",
+            )
+        target.address = replace(address, published=published)
+        return target
+
 
 def allow(
     target: Construct, grantee: iam.IGrantable, statements: Callable[[Construct], Iterable[iam.PolicyStatement]]
@@ -254,9 +273,9 @@ def allow(
     scope = node.scope if node and node.scope else target
     described = node.path if node else f"a {type(grantee).__name__}"
     account = getattr(grantee.grant_principal, "principal_account", None)
-    _require_same(target, "grantee", described, account=account)
+    require_same(target, "grantee", described, account=account)
     stack = cdk.Stack.of(scope)
-    _require_same(target, "grantee", described, account=stack.account, region=stack.region)
+    require_same(target, "grantee", described, account=stack.account, region=stack.region)
     routes = FunctionRoutes.of(grantee) if isinstance(grantee, lambda_.Function) else None
     if routes and routes.policy:
         routes.policy.add_statements(*statements(stack))
@@ -330,7 +349,7 @@ class FunctionRoutes(Construct):
             ValueError: it uses another one, or this one is in another account or region.
         """
         stack = cdk.Stack.of(store)
-        _require_same(self._function, "store", store.node.path, account=stack.account, region=stack.region)
+        require_same(self._function, "store", store.node.path, account=stack.account, region=stack.region)
         if self._store and self._store.environment != store.environment:
             raise ValueError(
                 f"{self._function.node.path} would use two task stores, {self._store.node.path} and "
