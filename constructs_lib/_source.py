@@ -68,6 +68,35 @@ class SourceTree:
         """
         return self._tasks
 
+    def option(self, task: TaskDefinition, option: str) -> object:
+        """The value of an option of @task: a literal, a name for one, or what the name of an enum's member ends with.
+
+        None where it is left out.
+
+        Raises:
+            TaskReferenceError: it cannot be read without importing.
+        """
+        given = [keyword.value for keyword in task.options if keyword.arg == option]
+        if not given:
+            return None
+        try:
+            return ast.literal_eval(given[-1])
+        except ValueError:
+            pass
+        for origin in self._modules.expression(self._modules.parse(task.module), given[-1]):
+            match origin:
+                case External(name):
+                    return name.rpartition(".")[2]
+                case Value(node=ast.expr() as node):
+                    try:
+                        return ast.literal_eval(node)
+                    except ValueError:
+                        continue
+        raise TaskReferenceError(
+            f"{task.path}:{task.line}: {option}={ast.unparse(given[-1])} of @task cannot be read without importing: "
+            f"write it as a literal, or give {option} to the construct"
+        )
+
     def handler(self, reference: str) -> str:
         """The Lambda handler ``module.function`` for ``module:function``.
 
@@ -334,7 +363,16 @@ def _definition(
     is_async = isinstance(function, ast.AsyncFunctionDef)
     delays = delays_asked_for(function, options)
     return TaskDefinition(
-        name, module.name, function.name, namespaces, is_async, home.path, function.lineno, delays, function.args
+        name,
+        module.name,
+        function.name,
+        namespaces,
+        is_async,
+        home.path,
+        function.lineno,
+        delays,
+        function.args,
+        tuple(options),
     )
 
 

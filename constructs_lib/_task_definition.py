@@ -35,6 +35,7 @@ class TaskDefinition:
         line: the line of the function.
         delays: what in its source asks for delays of its own, None if nothing there does.
         parameters: what it takes, as it is written.
+        options: what is given to @task, as it is written; of one that is given twice the last counts.
     """
 
     name: str
@@ -46,6 +47,7 @@ class TaskDefinition:
     line: int
     delays: str | None
     parameters: ast.arguments
+    options: tuple[ast.keyword, ...]
 
 
 def group_options(keywords: Sequence[ast.keyword]) -> tuple[ast.expr | None, list[ast.keyword]]:
