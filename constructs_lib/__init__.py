@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from constructs_lib._task_definition import TaskReferenceError
     from constructs_lib.api_task import ApiTask
     from constructs_lib.background_task_function import BackgroundTaskFunction
+    from constructs_lib.event_task import EventTask
     from constructs_lib.managed_async_task import ManagedAsyncTask
     from constructs_lib.priority_task_queues import PriorityTaskQueues
+    from constructs_lib.stream_task import StreamTask
     from constructs_lib.task_api import TaskApi
     from constructs_lib.task_code import TaskCode
     from constructs_lib.task_store import TaskStore
@@ -27,12 +29,14 @@ __all__ = [
     "ApiTask",
     "BackgroundTaskFunction",
     "DispatchTarget",
+    "EventTask",
     "FunctionOptions",
     "ManagedAsyncTask",
     "Priority",
     "PriorityTaskQueues",
     "QueueSettings",
     "Schedule",
+    "StreamTask",
     "TaskApi",
     "TaskCode",
     "TaskReferenceError",
@@ -44,12 +48,14 @@ _MODULES = {
     "ApiTask": "constructs_lib.api_task",
     "BackgroundTaskFunction": "constructs_lib.background_task_function",
     "DispatchTarget": "constructs_lib._address",
+    "EventTask": "constructs_lib.event_task",
     "FunctionOptions": "constructs_lib._function",
     "ManagedAsyncTask": "constructs_lib.managed_async_task",
     "Priority": "runtime_lib.contract",
     "PriorityTaskQueues": "constructs_lib.priority_task_queues",
     "QueueSettings": "constructs_lib._event_source",
     "Schedule": "constructs_lib._schedule",
+    "StreamTask": "constructs_lib.stream_task",
     "TaskApi": "constructs_lib.task_api",
     "TaskCode": "constructs_lib.task_code",
     "TaskReferenceError": "constructs_lib._task_definition",
