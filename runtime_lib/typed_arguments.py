@@ -7,7 +7,7 @@ from typing import Any
 from runtime_lib.errors import TaskDefinitionError
 from runtime_lib.json_arguments import Converter, Mismatch, library_of
 
-__all__ = ["typed_converter"]
+__all__ = ["takes_pydantic", "typed_converter"]
 
 
 def typed_converter(annotation: Any, *, parameter: str, task: str) -> Converter:
@@ -35,6 +35,20 @@ def typed_converter(annotation: Any, *, parameter: str, task: str) -> Converter:
             f"{task}: parameter {parameter!r} is annotated {described}, which cannot be sent ({error}): use JSON "
             "types, dataclasses, enums, datetime, UUID, Decimal, bytes, set, tuple, TypedDict or pydantic models"
         ) from None
+
+
+def takes_pydantic(annotation: Any) -> bool:
+    """Whether a pydantic model is involved, be it in a field of another type; what else there is, msgspec knows.
+
+    Raises:
+        ModuleNotFoundError: it takes msgspec to know, which is not installed.
+        TypeError: msgspec does not know the type.
+    """
+    if any(map(_is_pydantic, _parts(annotation))):
+        return True
+    import msgspec.inspect
+
+    return any(map(_is_pydantic, _custom_types(msgspec.inspect.type_info(annotation), msgspec.inspect, set())))
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
