@@ -132,6 +132,8 @@ STORE_EXPIRES_AT: Final = "expires_at"
 """The attribute by which DynamoDB deletes a record, in epoch seconds."""
 DEFAULT_STORE_TTL_SECONDS: Final = 14 * 86_400
 """No message is kept longer by SQS, so no duplicate of one comes later."""
+STORE_RESULT_MAX_BYTES: Final = 393_216
+"""Of the 409,600 bytes of a DynamoDB item, 16 KiB are kept free for the rest of the record."""
 
 # --- Messages --------------------------------------------------------------------------------------------------------
 

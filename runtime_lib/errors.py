@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from runtime_lib.task_record import TaskFailure
+
 __all__ = [
     "ArgumentError",
     "Discard",
@@ -18,11 +20,16 @@ __all__ = [
     "HttpError",
     "NewerMessageError",
     "NoRouteError",
+    "NotRecordedError",
     "PayloadTooLargeError",
     "Reject",
+    "ResultUnavailableError",
     "RetryLater",
+    "StoreError",
+    "TaskCancelledError",
     "TaskDefinitionError",
     "TaskError",
+    "TaskFailedError",
     "UnknownTaskError",
 ]
 
@@ -80,6 +87,33 @@ class NoRouteError(DispatchError):
 
 class PayloadTooLargeError(DispatchError, ValueError):
     """The message is larger than AWS takes."""
+
+
+class StoreError(TaskError):
+    """The task store cannot be used."""
+
+
+class NotRecordedError(StoreError, LookupError):
+    """The task store has no record of this task."""
+
+
+class TaskFailedError(TaskError):
+    """The task failed.
+
+    ``failure`` is what its last attempt raised: ``type``, ``message`` and ``traceback``, as strings.
+    """
+
+    def __init__(self, message: str | None = None, failure: "TaskFailure | None" = None) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
+class TaskCancelledError(TaskError):
+    """The task was cancelled before it began, or discarded itself."""
+
+
+class ResultUnavailableError(TaskError):
+    """The task succeeded, and its result was not recorded."""
 
 
 class RetryLater(Exception):  # noqa: N818  (an instruction, not an error)

@@ -22,6 +22,7 @@ from runtime_lib.errors import (
     message_of,
 )
 from runtime_lib.log import logger
+from runtime_lib.tracking import receiving_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +148,21 @@ def run(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outco
 
 
 def _run(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outcome:
+    store = receiving_store()
+    if store is None:
+        return _attempt(task, envelope, delivery)
+    from runtime_lib import tracked_run
+
+    begun = tracked_run.begin(store, envelope, delivery)
+    if not isinstance(begun, tracked_run.TrackedRun):
+        return begun
+    with begun:
+        outcome = _attempt(task, envelope, begun.delivery)
+    begun.end(outcome)
+    return outcome
+
+
+def _attempt(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outcome:
     context = TaskContext(envelope, delivery)
     running.set(context)
     started = time.monotonic()
@@ -169,6 +185,23 @@ async def run_async(task: "Task[..., Any]", envelope: Envelope, delivery: Delive
 
 
 async def _run_async(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outcome:
+    store = receiving_store()
+    if store is None:
+        return await _attempt_async(task, envelope, delivery)
+    from asyncio import to_thread
+
+    from runtime_lib import tracked_run
+
+    begun = await to_thread(tracked_run.begin, store, envelope, delivery)
+    if not isinstance(begun, tracked_run.TrackedRun):
+        return begun
+    with begun:
+        outcome = await _attempt_async(task, envelope, begun.delivery)
+    await to_thread(begun.end, outcome)
+    return outcome
+
+
+async def _attempt_async(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outcome:
     from asyncio import CancelledError, current_task
 
     context = TaskContext(envelope, delivery)

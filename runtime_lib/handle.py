@@ -1,12 +1,115 @@
-"""What a dispatch returns."""
+"""What a dispatch returns, and what can be asked of it where the task is recorded in a store."""
 
-from typing import NamedTuple
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from runtime_lib.task_record import TaskRecord, TaskStatus
 
 __all__ = ["TaskHandle"]
 
+_FIRST_PAUSE_SECONDS = 0.05
+_MAX_PAUSE_SECONDS = 2.0
+
 
 class TaskHandle(NamedTuple):
-    """A dispatched task: its message's id and its name."""
+    """A dispatched task: its message's id and its name.
+
+    What its methods tell is in the task store in force (`get_store`): they raise StoreError if there is none, if it may
+    not be read here, and NotRecordedError if it does not know the task. ``TaskHandle(id, task)`` is as good as what
+    `dispatch` returned.
+    """
 
     id: str
     task: str
+
+    def record(self) -> "TaskRecord":
+        """Everything that is known of the task."""
+        from runtime_lib.errors import NotRecordedError
+        from runtime_lib.tracking import get_store
+
+        store = get_store()
+        record = store.find(self.id)
+        if record is None:
+            raise NotRecordedError(
+                f"{store} has no record of {self.task} {self.id}: what serves it records its tasks elsewhere or not at "
+                "all, or its record has expired"
+            )
+        return record
+
+    def status(self) -> "TaskStatus":
+        """Where the task is."""
+        return self.record().status
+
+    def result(self, timeout: "float | None" = None) -> Any:
+        """What the task returned, as JSON values, once it has; waits ``timeout`` seconds, None: for ever.
+
+        Raises:
+            TaskFailedError: it was given up; ``failure`` says with what.
+            TaskCancelledError: it was cancelled, or discarded itself.
+            ResultUnavailableError: it succeeded, and its result could not be recorded; says why.
+            TimeoutError: it has not finished.
+        """
+        import time
+
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for pause in _pauses():
+            record = self.record()
+            if _has_finished(record):
+                return _result(record)
+            left = pause if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"{self.task} {self.id} is {record.status} after {timeout:g} s")
+            time.sleep(min(pause, left))
+        raise AssertionError  # the pauses do not end
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """`result` without blocking the event loop: ``await handle``, or ``await asyncio.wait_for(handle, 30)``."""
+        return self._wait().__await__()
+
+    async def _wait(self) -> Any:
+        from asyncio import sleep, to_thread
+
+        for pause in _pauses():
+            record = await to_thread(self.record)
+            if _has_finished(record):
+                return _result(record)
+            await sleep(pause)
+
+    def cancel(self) -> bool:
+        """Have the task skipped when its message is reached; False: it runs already, or has finished.
+
+        One that waits for another attempt is not run again. What runs is not interrupted.
+        """
+        from runtime_lib.tracking import get_store
+
+        return get_store().cancel(self.id)
+
+
+def _pauses() -> "Generator[float, None, None]":
+    """Seconds between two looks: short at first, for tasks are."""
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        yield pause
+        pause = min(pause * 1.5, _MAX_PAUSE_SECONDS)
+
+
+def _has_finished(record: "TaskRecord") -> bool:
+    from runtime_lib.task_record import FINISHED
+
+    return record.status in FINISHED
+
+
+def _result(record: "TaskRecord") -> Any:
+    from runtime_lib.errors import ResultUnavailableError, TaskCancelledError, TaskFailedError
+    from runtime_lib.task_record import TaskStatus
+
+    named = f"{record.task} {record.id}"
+    if record.status is TaskStatus.FAILED:
+        raise TaskFailedError(f"{named} failed at attempt {record.attempts}: {record.error}", record.error)
+    if record.status is TaskStatus.CANCELLED:
+        said = f": {record.error.message}" if record.error else ""
+        raise TaskCancelledError(f"{named} was cancelled{said}")
+    if record.result_missing:
+        raise ResultUnavailableError(f"{named} succeeded, but its result is not here: {record.result_missing}")
+    return record.result

@@ -8,6 +8,7 @@ from runtime_lib.context import Delivery
 from runtime_lib.contract import DEFAULT_MAX_RECEIVE_COUNT
 from runtime_lib.envelope import Envelope
 from runtime_lib.execution import DeadLettered, Outcome, RetryAfter, TaskRejectedError, give_up, run, run_async
+from runtime_lib.tracking import receiving_store
 
 if TYPE_CHECKING:
     from runtime_lib.task import Call, Task
@@ -26,11 +27,15 @@ class EagerTransport:
 
         Raises:
             UnknownTaskError: one is not registered in this process; nothing is run.
+            StoreError: one could not be recorded, and is not run.
             Exception: what the task raised at its last attempt.
         """
         tasks = [(registry.resolve(call.envelope.task), call) for call in calls]
         hooks.run_init_tasks()
+        store = receiving_store()
         for task, call in tasks:
+            if store:
+                store.add(call.envelope.id, call.envelope.task)
             _run_until_done(task, call.body)
 
 

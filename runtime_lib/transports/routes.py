@@ -1,7 +1,7 @@
 """Routing: each task to its own queue, else to what serves its namespace, as the environment says."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from runtime_lib.contract import (
@@ -37,7 +37,17 @@ class RouteTransport:
         groups: dict[Route | None, list[Call]] = {}
         for call in calls:
             groups.setdefault(find_route(call), []).append(call)
-        send_all([(self._transport(route, group[0]).send, group) for route, group in groups.items()])
+        send_all([(self._sending(route, group[0]), group) for route, group in groups.items()])
+
+    def _sending(self, route: Route | None, example: "Call") -> "Callable[[Sequence[Call]], None]":
+        send = self._transport(route, example).send
+        if route is None or not route.stored:
+            return send
+        from functools import partial
+
+        from runtime_lib.tracked_send import send_recorded
+
+        return partial(send_recorded, send)
 
     def _transport(self, route: Route | None, example: "Call") -> Transport:
         if route is None:

@@ -1,0 +1,171 @@
+"""Running tasks that are recorded: an attempt begins under a lease, and how it ends is recorded.
+
+A lease lasts a minute and is renewed while the attempt runs, or to the function's deadline if that is nearer. So a
+duplicate never runs beside it, and after a crash the next delivery is kept waiting for a minute at most.
+"""
+
+import time
+from os import urandom
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any
+
+from runtime_lib.context import Delivery
+from runtime_lib.errors import StoreError, TaskError, message_of
+from runtime_lib.execution import DeadLettered, Discarded, Outcome, RetryAfter, Succeeded
+from runtime_lib.log import logger
+from runtime_lib.results import encode_result
+from runtime_lib.task_record import FINISHED, Ending, TaskFailure, TaskStatus
+
+if TYPE_CHECKING:
+    from runtime_lib.envelope import Envelope
+    from runtime_lib.store import Store
+
+__all__ = ["RunningElsewhereError", "TrackedRun", "begin"]
+
+_LEASE_SECONDS = 60.0
+_RENEWAL_SECONDS = 20.0
+"""Two renewals may fail before the lease lapses."""
+_CLOCK_SECONDS = 2.0
+"""How far the clocks of two environments are apart at most, with the time it takes to end one."""
+_STORE_PAUSE_SECONDS = 10
+_MAX_STORE_PAUSE_SECONDS = 300
+_MESSAGE_CHARACTERS = 2_000
+_TRACEBACK_CHARACTERS = 8_000
+
+
+class RunningElsewhereError(TaskError):
+    """Another delivery of the same message is being run."""
+
+
+class TrackedRun:
+    """One attempt that has begun; inside a ``with`` block its lease is renewed.
+
+    ``delivery`` is the delivery with the exact attempt in it.
+    """
+
+    __slots__ = ("_is_short", "_owner", "_store", "_task_id", "delivery")
+
+    def __init__(self, store: "Store", task_id: str, owner: str, delivery: Delivery, *, is_short: bool) -> None:
+        self.delivery = delivery
+        self._store, self._task_id, self._owner, self._is_short = store, task_id, owner, is_short
+
+    def __enter__(self) -> None:
+        if not self._is_short:
+            _renewal.hold(self._owner, self._store, self._task_id)
+
+    def __exit__(self, *raised: object) -> None:
+        _renewal.drop(self._owner)
+
+    def end(self, outcome: Outcome) -> None:
+        """Record how it ended; if that fails, the log says so, and what has happened has happened all the same."""
+        try:
+            if not self._store.end(self._task_id, _ending(outcome), owner=self._owner):
+                logger.warning(
+                    "task %s was not recorded as %s: its lease had lapsed", self._task_id, _ending(outcome).status
+                )
+        except StoreError:
+            logger.exception("task %s has ended, which could not be recorded", self._task_id)
+
+
+def begin(store: "Store", envelope: "Envelope", delivery: Delivery) -> TrackedRun | Outcome:
+    """Begin an attempt, or say what becomes of the message: another attempt may be running, or have finished it."""
+    owner = urandom(16).hex()
+    left = float("inf") if delivery.deadline is None else delivery.deadline - time.time()
+    is_short = left <= _LEASE_SECONDS
+    seconds = left + _CLOCK_SECONDS if is_short else _LEASE_SECONDS
+    extra = {"task": envelope.task, "id": envelope.id}
+    try:
+        begun = store.begin(envelope.id, envelope.task, owner=owner, seconds=seconds)
+    except StoreError as error:
+        # Running it all the same might run it twice, which is what a store is there to prevent.
+        logger.error("%s is not begun: %s", envelope.task, error, extra=extra)
+        pause = min(_STORE_PAUSE_SECONDS * 2 ** (delivery.attempt - 1), _MAX_STORE_PAUSE_SECONDS)
+        return _later(delivery, pause, error)
+    if isinstance(begun, int):
+        return TrackedRun(store, envelope.id, owner, _exact(delivery, begun), is_short=is_short)
+    if begun.status in FINISHED:
+        logger.info("%s is skipped: it has %s already", envelope.task, begun.status, extra=extra)
+        return Discarded(f"it has {begun.status} already")
+    held = RunningElsewhereError(f"another delivery of {envelope.task} {envelope.id} is being run")
+    logger.info("%s is delivered again in %.0f s: %s", envelope.task, begun.seconds, held, extra=extra)
+    return _later(delivery, begun.seconds + _CLOCK_SECONDS, held)
+
+
+def _exact(delivery: Delivery, attempt: int) -> Delivery:
+    """The delivery as the retry policy counts: deliveries that began no attempt are left out of it."""
+    limit = delivery.max_receive_count
+    if delivery.receipt and limit:
+        limit += attempt - delivery.attempt
+    return delivery._replace(attempt=attempt, max_receive_count=limit)
+
+
+def _later(delivery: Delivery, seconds: float, error: TaskError) -> Outcome:
+    """Have the message delivered again, unless it will not be."""
+    is_last = delivery.receipt and delivery.max_receive_count and delivery.attempt >= delivery.max_receive_count
+    if is_last or delivery.eager or delivery.awaited:
+        return DeadLettered(str(error), error)
+    return RetryAfter(seconds, error)
+
+
+def _ending(outcome: Outcome) -> Ending:
+    match outcome:
+        case Succeeded(result):
+            text, missing = encode_result(result)
+            return Ending(TaskStatus.SUCCEEDED, text, missing)
+        case RetryAfter(_, error):
+            return Ending(TaskStatus.RETRYING, error=_failure(error))
+        case DeadLettered(reason, error):
+            return Ending(TaskStatus.FAILED, error=_failure(error) if error else TaskFailure("TaskError", reason))
+        case Discarded(reason):
+            return Ending(TaskStatus.CANCELLED, error=TaskFailure("Discard", reason))
+
+
+def _failure(error: BaseException) -> TaskFailure:
+    from traceback import format_exception
+
+    traceback = "".join(format_exception(error))
+    # The end of a traceback tells where it happened.
+    return TaskFailure(
+        type(error).__name__, message_of(error)[:_MESSAGE_CHARACTERS], traceback[-_TRACEBACK_CHARACTERS:]
+    )
+
+
+class _Renewal:
+    """Renews the leases of what runs in this process, in one thread, which ends when nothing runs."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[Store, str]] = {}
+        self._lock = Lock()
+        self._is_renewing = False
+
+    def hold(self, owner: str, store: "Store", task_id: str) -> None:
+        """Renew the lease from now on."""
+        with self._lock:
+            self._held[owner] = store, task_id
+            if not self._is_renewing:
+                self._is_renewing = True
+                Thread(target=self._renew, name="task-leases", daemon=True).start()
+
+    def drop(self, owner: str) -> None:
+        """Renew it no more."""
+        with self._lock:
+            self._held.pop(owner, None)
+
+    def _renew(self) -> None:
+        while True:
+            time.sleep(_RENEWAL_SECONDS)
+            with self._lock:
+                held = list(self._held.items())
+                if not held:
+                    self._is_renewing = False
+                    return
+            for owner, (store, task_id) in held:
+                try:
+                    if not store.renew(task_id, owner, _LEASE_SECONDS) and owner in self._held:
+                        logger.warning("the lease of task %s has lapsed while it runs", task_id)
+                        self.drop(owner)
+                except StoreError as error:
+                    logger.warning("the lease of task %s was not renewed: %s", task_id, error)
+
+
+_renewal = _Renewal()
