@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from runtime_lib.task_record import TaskFailure
+    from runtime_lib.task_record import RecordedError
 
 __all__ = [
     "ArgumentError",
@@ -103,7 +103,7 @@ class TaskFailedError(TaskError):
     ``failure`` is what its last attempt raised: ``type``, ``message`` and ``traceback``, as strings.
     """
 
-    def __init__(self, message: str | None = None, failure: "TaskFailure | None" = None) -> None:
+    def __init__(self, message: str | None = None, failure: "RecordedError | None" = None) -> None:
         super().__init__(message)
         self.failure = failure
 

@@ -53,15 +53,14 @@ class TaskHandle(NamedTuple):
         import time
 
         deadline = None if timeout is None else time.monotonic() + timeout
-        for pause in _pauses():
-            record = self.record()
-            if _has_finished(record):
-                return _result(record)
+        pause = _FIRST_PAUSE_SECONDS
+        while not (record := self.record()).has_finished:
             left = pause if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(f"{self.task} {self.id} is {record.status} after {timeout:g} s")
             time.sleep(min(pause, left))
-        raise AssertionError  # the pauses do not end
+            pause = _longer(pause)
+        return _result(record)
 
     def __await__(self) -> Generator[Any, None, Any]:
         """`result` without blocking the event loop: ``await handle``, or ``await asyncio.wait_for(handle, 30)``."""
@@ -70,11 +69,11 @@ class TaskHandle(NamedTuple):
     async def _wait(self) -> Any:
         from asyncio import sleep, to_thread
 
-        for pause in _pauses():
-            record = await to_thread(self.record)
-            if _has_finished(record):
-                return _result(record)
+        pause = _FIRST_PAUSE_SECONDS
+        while not (record := await to_thread(self.record)).has_finished:
             await sleep(pause)
+            pause = _longer(pause)
+        return _result(record)
 
     def cancel(self) -> bool:
         """Have the task skipped when its message is reached; False: it runs already, or has finished.
@@ -86,18 +85,9 @@ class TaskHandle(NamedTuple):
         return get_store().cancel(self.id)
 
 
-def _pauses() -> "Generator[float, None, None]":
-    """Seconds between two looks: short at first, for tasks are."""
-    pause = _FIRST_PAUSE_SECONDS
-    while True:
-        yield pause
-        pause = min(pause * 1.5, _MAX_PAUSE_SECONDS)
-
-
-def _has_finished(record: "TaskRecord") -> bool:
-    from runtime_lib.task_record import FINISHED
-
-    return record.status in FINISHED
+def _longer(pause: float) -> float:
+    """The next pause between two looks: short at first, for tasks are."""
+    return min(pause * 1.5, _MAX_PAUSE_SECONDS)
 
 
 def _result(record: "TaskRecord") -> Any:

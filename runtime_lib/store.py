@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from runtime_lib.clients import client as shared_client
 from runtime_lib.contract import DEFAULT_STORE_TTL_SECONDS, STORE_EXPIRES_AT, STORE_KEY
 from runtime_lib.errors import NotRecordedError, StoreError
-from runtime_lib.task_record import FINISHED, Ending, Refused, TaskFailure, TaskRecord, TaskStatus
+from runtime_lib.task_record import FINISHED, Ending, RecordedError, Refused, TaskRecord, TaskStatus
 from runtime_lib.tracking import get_store, set_store, using_store
 
 __all__ = ["Store", "TaskStore", "get_store", "set_store", "using_store"]
@@ -295,6 +295,6 @@ def _record(item: _Item) -> TaskRecord:
         int(item["attempts"]["N"]),
         result=json.loads(texts.get("result", "null")),
         result_missing=texts.get("result_missing"),
-        error=TaskFailure(*json.loads(texts["error"])) if "error" in texts else None,
+        error=RecordedError(*json.loads(texts["error"])) if "error" in texts else None,
         **times,
     )

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-__all__ = ["FINISHED", "Ending", "Refused", "TaskFailure", "TaskRecord", "TaskStatus"]
+__all__ = ["FINISHED", "Ending", "RecordedError", "Refused", "TaskRecord", "TaskStatus"]
 
 
 class TaskStatus(StrEnum):
@@ -26,7 +26,7 @@ class TaskStatus(StrEnum):
 FINISHED = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
 
-class TaskFailure(NamedTuple):
+class RecordedError(NamedTuple):
     """What an attempt raised, or why the message was given up; ``traceback`` is empty if nothing was raised."""
 
     type: str
@@ -55,7 +55,12 @@ class TaskRecord(NamedTuple):
     finished_at: float | None = None
     result: Any = None
     result_missing: str | None = None
-    error: TaskFailure | None = None
+    error: RecordedError | None = None
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether it has succeeded, failed or been cancelled."""
+        return self.status in FINISHED
 
 
 class Refused(NamedTuple):
@@ -71,4 +76,4 @@ class Ending(NamedTuple):
     status: TaskStatus
     result: str | None = None
     result_missing: str | None = None
-    error: TaskFailure | None = None
+    error: RecordedError | None = None

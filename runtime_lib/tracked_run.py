@@ -7,14 +7,14 @@ duplicate never runs beside it, and after a crash the next delivery is kept wait
 import time
 from os import urandom
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runtime_lib.context import Delivery
 from runtime_lib.errors import StoreError, TaskError, message_of
 from runtime_lib.execution import DeadLettered, Discarded, Outcome, RetryAfter, Succeeded
 from runtime_lib.log import logger
 from runtime_lib.results import encode_result
-from runtime_lib.task_record import FINISHED, Ending, TaskFailure, TaskStatus
+from runtime_lib.task_record import FINISHED, Ending, RecordedError, TaskStatus
 
 if TYPE_CHECKING:
     from runtime_lib.envelope import Envelope
@@ -115,17 +115,17 @@ def _ending(outcome: Outcome) -> Ending:
         case RetryAfter(_, error):
             return Ending(TaskStatus.RETRYING, error=_failure(error))
         case DeadLettered(reason, error):
-            return Ending(TaskStatus.FAILED, error=_failure(error) if error else TaskFailure("TaskError", reason))
+            return Ending(TaskStatus.FAILED, error=_failure(error) if error else RecordedError("TaskError", reason))
         case Discarded(reason):
-            return Ending(TaskStatus.CANCELLED, error=TaskFailure("Discard", reason))
+            return Ending(TaskStatus.CANCELLED, error=RecordedError("Discard", reason))
 
 
-def _failure(error: BaseException) -> TaskFailure:
+def _failure(error: BaseException) -> RecordedError:
     from traceback import format_exception
 
     traceback = "".join(format_exception(error))
     # The end of a traceback tells where it happened.
-    return TaskFailure(
+    return RecordedError(
         type(error).__name__, message_of(error)[:_MESSAGE_CHARACTERS], traceback[-_TRACEBACK_CHARACTERS:]
     )
 
