@@ -136,7 +136,7 @@ class Address:
     def permissions(self, scope: Construct) -> list[iam.PolicyStatement]:
         """What a sender in the account and region of ``scope`` must be allowed, and no more."""
         if self.published:
-            return [iam.PolicyStatement(actions=[*self.published.actions], resources=[*self.published.resources])]
+            return [self.published.permission]
         targets = {
             kind: sorted({r.target for r in self.routes.values() if r.kind == kind}) for kind in ("sqs", "lambda")
         }
@@ -217,8 +217,9 @@ class DispatchTarget(Construct):
         Raises:
             ValueError: nothing is dispatched here.
         """
-        statements = replace(self.address, store=None).permissions(self)
-        return publish(self, parameter_name, self.address.by_priority, statements)
+        address = self.address
+        bare = Address(address.routes, address.serves, address.encryption_keys)
+        return publish(self, parameter_name, address.by_priority, bare.permissions(self))
 
     @classmethod
     def from_published_route(

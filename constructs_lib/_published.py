@@ -1,9 +1,10 @@
 """Routes that other applications read from a parameter of AWS Systems Manager.
 
-Its text is ``<kind>,<actions>,<resources>,<default>,<high>,<low>,<bulk>``: what kind of route it is, what a sender must
-be allowed to do and with what, each separated by spaces, and the target of each priority. CloudFormation splits it
-where it is read: a sender's policy then names what the receiver has, and neither stack knows the other. An action
-applies to resources of its own service only, so one statement with all of them allows no more than one for each.
+Its text is fields with commas between: the kind of route, the resources that a sender needs, and the target of each
+priority. Fields that are not needed repeat another, since CloudFormation can tell them only by their place. It takes
+them where the parameter is read: a sender's policy then names what the receiver has, and neither stack knows the other.
+Which kind it is shows at deployment only, so the policy has the actions of both; each applies to resources of its own
+service alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,14 +21,23 @@ from runtime_lib.contract import Priority, Route
 __all__ = ["Published", "publish", "read_published"]
 
 _PRIORITIES: Final = (Priority.DEFAULT, Priority.HIGH, Priority.LOW, Priority.BULK)
+_RESOURCES: Final = len(_PRIORITIES) + 1
+"""A queue of each priority, and their key."""
 
 
 class Published(NamedTuple):
     """What a parameter says, as CloudFormation will read it: nothing of it is known at synthesis."""
 
     routes: Mapping[Priority, Route]
-    actions: Sequence[str]
     resources: Sequence[str]
+
+    @property
+    def permission(self) -> iam.PolicyStatement:
+        """What a sender must be allowed."""
+        return iam.PolicyStatement(
+            actions=["kms:Decrypt", "kms:GenerateDataKey", "lambda:InvokeFunction", "sqs:SendMessage"],
+            resources=[*self.resources],
+        )
 
 
 def publish(
@@ -50,24 +60,24 @@ def publish(
             remedy="publish that one's route",
         )
     default = routes[Priority.DEFAULT]
-    actions = [action for statement in statements for action in statement.actions]
     resources = [resource for statement in statements for resource in statement.resources]
     targets = [routes.get(priority, default).target for priority in _PRIORITIES]
+    assert len(resources) <= _RESOURCES
+    resources += resources[:1] * (_RESOURCES - len(resources))
     return ssm.StringParameter(
         scope,
         "PublishedRoute",
         parameter_name=parameter_name,
         description=f"How to dispatch to {scope.node.path}",
-        string_value=",".join([default.kind, " ".join(actions), " ".join(resources), *targets]),
+        string_value=",".join([default.kind, *resources, *targets]),
     )
 
 
 def read_published(scope: Construct, parameter_name: str) -> Published:
     """What the parameter of this name says when the stack of ``scope`` is deployed."""
     text = ssm.StringParameter.value_for_string_parameter(scope, parameter_name)
-    kind, actions, resources, *targets = (cdk.Fn.select(at, cdk.Fn.split(",", text)) for at in range(7))
-    routes = {
-        priority: Route(cast("Literal['sqs', 'lambda']", kind), target)
-        for priority, target in zip(_PRIORITIES, targets, strict=True)
-    }
-    return Published(routes, cdk.Fn.split(" ", actions), cdk.Fn.split(" ", resources))
+    count = 1 + _RESOURCES + len(_PRIORITIES)
+    kind, *fields = (cdk.Fn.select(at, cdk.Fn.split(",", text)) for at in range(count))
+    targets = zip(_PRIORITIES, fields[_RESOURCES:], strict=True)
+    routes = {priority: Route(cast("Literal['sqs', 'lambda']", kind), target) for priority, target in targets}
+    return Published(routes, fields[:_RESOURCES])
