@@ -1,5 +1,7 @@
 """How Lambda invokes a function asynchronously: how often, for how long, and where what failed goes."""
 
+from typing import TYPE_CHECKING
+
 import aws_cdk as cdk
 import jsii
 from aws_cdk import aws_lambda as lambda_
@@ -9,6 +11,9 @@ from constructs import Construct
 from constructs_lib._task_definition import TaskDefinition
 from constructs_lib._validation import refusal, require_duration, require_number
 from runtime_lib import contract
+
+if TYPE_CHECKING:
+    from constructs_lib._function import TaskFunction
 
 __all__ = ["check_async_invocation", "configure_async_invocation", "refuse_delays"]
 
@@ -56,7 +61,7 @@ def refuse_delays(scope: Construct, definition: TaskDefinition, retried: str) ->
 
 
 def configure_async_invocation(
-    function: lambda_.Function,
+    function: "TaskFunction",
     dead_letter_queue: sqs.IQueue | sqs.Queue,
     *,
     retry_attempts: int,
@@ -66,6 +71,9 @@ def configure_async_invocation(
     function.configure_async_invoke(
         retry_attempts=retry_attempts, max_event_age=max_event_age, on_failure=_Destination(dead_letter_queue)
     )
+    # Lambda does not tell which attempt it is; where a store counts them, the last one is known, and its reason kept.
+    if function.is_tracked and not cdk.Token.is_unresolved(retry_attempts):
+        function.add_environment(contract.ENV_MAX_RECEIVE_COUNT, str(retry_attempts + 1))
 
 
 @jsii.implements(lambda_.IDestination)

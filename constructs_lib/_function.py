@@ -365,6 +365,8 @@ class TaskFunction(lambda_.Function):
         )
         # The L2 function always depends on its role, also where it refers to it.
         resource.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W3005"]}})
+        self.is_tracked: Final = store is not None
+        """Whether what arrives here is recorded in a store, and its attempts are counted."""
         routes = FunctionRoutes(self, policy=role.policy, loaded=loaded)
         if store:
             routes.use_store(store)

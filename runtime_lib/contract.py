@@ -71,7 +71,10 @@ ENV_DEAD_LETTER_QUEUE: Final = "TASK_DEAD_LETTER_QUEUE"
 ENV_TAKES_DEAD_LETTERS: Final = "TASK_TAKES_DEAD_LETTERS"
 """``1``: the queue of this function's task is the dead letter queue of others."""
 ENV_MAX_RECEIVE_COUNT: Final = "TASK_MAX_RECEIVE_COUNT"
-"""The source queue's maxReceiveCount: the runtime gives a message up before SQS would, to keep the reason."""
+"""The source queue's maxReceiveCount: the runtime gives a message up before SQS would, to keep the reason.
+
+Of an asynchronous invocation whose attempts a store counts: how many Lambda makes.
+"""
 ENV_STORE: Final = "TASK_STORE"
 """Name of the table in which tasks are recorded."""
 ENV_STORE_TTL: Final = "TASK_STORE_TTL"

@@ -318,7 +318,9 @@ def _failed(task: "Task[..., Any]", context: TaskContext, error: BaseException) 
     delay = task.retry.delay(error, delivery.attempt)
     if delay is not None and not at_end:
         return RetryAfter(delay, error)
-    limit = "" if delay is None else ", the last that the queue's max_receive_count allows"
+    is_invocation = (delivery.source or "").startswith("lambda:")
+    allowing = "retry_attempts" if is_invocation else "the queue's max_receive_count"
+    limit = "" if delay is None else f", the last that {allowing} allows"
     return DeadLettered(f"failed at attempt {delivery.attempt}{limit}: {describe(error)}", error)
 
 

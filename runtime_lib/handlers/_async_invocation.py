@@ -1,9 +1,11 @@
 """Asynchronous invocations, which Lambda itself retries: how one was delivered, and how its outcome is told."""
 
+import os
 import time
 from typing import Any
 
 from runtime_lib.context import Delivery
+from runtime_lib.contract import ENV_MAX_RECEIVE_COUNT
 from runtime_lib.errors import RetryLater
 from runtime_lib.execution import DeadLettered, Outcome, RetryAfter, TaskRejectedError, describe
 from runtime_lib.log import logger
@@ -13,7 +15,9 @@ __all__ = ["delivery_of", "settle"]
 
 def delivery_of(event: Any, context: Any) -> Delivery:
     """What Lambda tells of an invocation; not which attempt it is."""
+    limit = os.environ.get(ENV_MAX_RECEIVE_COUNT)
     return Delivery(
+        max_receive_count=int(limit) if limit else None,
         source=f"lambda:{context.function_name}" if context else None,
         deadline=time.time() + context.get_remaining_time_in_millis() / 1000 if context else None,
         event=event,
