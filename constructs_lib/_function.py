@@ -351,6 +351,7 @@ class TaskFunction(lambda_.Function):
             vpc=options.get("vpc"),
             vpc_subnets=options.get("vpc_subnets"),
         )
+        self.loaded: Final = loaded
         resource = self.node.default_child
         assert isinstance(resource, lambda_.CfnFunction)
         if "layers" in options:
