@@ -135,8 +135,10 @@ def _to_int(value: Any) -> int | None:
 
 
 def _to_float(value: Any) -> float | None:
+    if not isinstance(value, str):
+        return None
     try:
-        number = float(value) if isinstance(value, str) else None
+        number = float(value)
     except ValueError:
         return None
     # Python reads more than JSON's numbers, "nan" and "1_0" among it: what it would write itself is enough.

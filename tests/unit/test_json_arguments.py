@@ -175,6 +175,7 @@ LOST: list[tuple[Any, Any]] = [
     (float, "1_0.5"),
     (float, "0.10000000000000000000001"),
     (float, None),
+    (float, [1.5]),
     (bool, 1),
     (bool, 0),
     (bool, "true"),
