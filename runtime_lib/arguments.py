@@ -115,7 +115,7 @@ class Signature:
     def asks_for(self, injected: str) -> bool:
         """Whether the library passes an object of the injected type of this name."""
         named = re.compile(rf"\b{injected}\b")
-        for key in self.injected:
+        for key in self.injected.keys() & self._spelled.keys():  # (not what `**kwargs` gets)
             try:
                 annotation = self._annotation(key)
             except NameError:

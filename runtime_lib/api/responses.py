@@ -30,7 +30,7 @@ def response_of(result: Any) -> ApiResponse:
         return result
     if result is None:
         return ApiResponse(status=204)
-    return ApiResponse(result) if isinstance(result, str | bytes | bytearray) else JsonResponse(result)
+    return ApiResponse(result) if isinstance(result, str | bytes) else JsonResponse(result)
 
 
 def error_response(error: HttpError) -> JsonResponse:
@@ -71,7 +71,7 @@ def _body(response: ApiResponse) -> tuple[str, str, bool]:
     body = response.body
     if isinstance(response, JsonResponse):
         return "application/json", _to_json(body), False
-    if isinstance(body, bytes | bytearray):
+    if isinstance(body, bytes):
         from base64 import b64encode
 
         return "application/octet-stream", b64encode(body).decode(), True

@@ -114,7 +114,7 @@ class ApiEvent(Injected):
     @property
     def cookies(self) -> dict[str, str]:
         """The cookies of the request, as they were sent."""
-        found = {}
+        found: dict[str, str] = {}
         for header in self.multi_value_headers.get("cookie", ()):
             for pair in header.split(";"):
                 name, separator, value = pair.strip().partition("=")
