@@ -7,6 +7,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
@@ -140,17 +141,14 @@ class EventTask(TaskServer):
         configure_async_invocation(
             self.function, self.dead_letter_queue, retry_attempts=retry_attempts, max_event_age=max_event_age
         )
-        self.rule: Final = events.Rule(
-            self, "Rule", event_pattern=event_pattern, event_bus=cast("events.IEventBus | None", event_bus)
+        self.rule: Final = events.Rule(self, "Rule", event_pattern=event_pattern, event_bus=event_bus)
+        target = targets.LambdaFunction(
+            cast("lambda_.IFunction", self.function),
+            dead_letter_queue=self.dead_letter_queue,
+            retry_attempts=delivery_retry_attempts,
+            max_event_age=max_delivery_age,
         )
-        self.rule.add_target(
-            targets.LambdaFunction(
-                self.function,
-                dead_letter_queue=cast("sqs.IQueue", self.dead_letter_queue),
-                retry_attempts=delivery_retry_attempts,
-                max_event_age=max_delivery_age,
-            )
-        )
+        self.rule.add_target(cast("events.IRuleTarget", target))
         self._allow_dead_letters()
 
     def _check_source(self, **given: object) -> None:
@@ -180,8 +178,8 @@ class EventTask(TaskServer):
             warn(
                 self,
                 "queue-policy",
-                f"{queue.node.path} is imported, and its policy stays as it is: let the rule {self.rule.node.path} send "
-                "to it there",
+                f"{queue.node.path} is imported, and its policy stays as it is: let the rule {self.rule.node.path} "
+                "send to it there",
             )
         elif queue.encryption_master_key:
             queue.encryption_master_key.add_to_resource_policy(

@@ -173,7 +173,7 @@ class StreamTask(TaskServer):
 def _stream_of(scope: Construct, table: Table) -> str:
     require_same_environment(scope, "table", table)
     arn = table.table_stream_arn
-    if arn is None:
+    if arn is None:  # (of a TableV2 it never is: CloudFormation says whether there is a stream)
         raise refusal(
             scope,
             "table",
