@@ -10,7 +10,7 @@ from constructs import Construct
 from constructs_lib._task_definition import TaskDefinition
 from constructs_lib._validation import refusal
 
-__all__ = ["METHODS", "ApiPath", "ClaimedPaths", "check_path_parameters"]
+__all__ = ["METHODS", "ApiPath", "ClaimedPaths", "check_path_parameters", "takes_event"]
 
 METHODS: Final = ("ANY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _LITERAL: Final = re.compile(r"[\w.:$-]+", re.ASCII)
@@ -111,14 +111,9 @@ def check_path_parameters(scope: Construct, task: TaskDefinition, path: ApiPath)
     Raises:
         ValueError: the function takes neither this name, nor any name, nor the whole event.
     """
-    parameters = task.parameters
-    named = [*parameters.args, *parameters.kwonlyargs]
-    names = {parameter.arg for parameter in named}
+    names = {parameter.arg for parameter in (*task.parameters.args, *task.parameters.kwonlyargs)}
     missing = [name for name in path.parameters if name not in names]
-    if not missing or parameters.kwarg is not None:
-        return
-    annotations = [ast.unparse(each.annotation) for each in (*parameters.posonlyargs, *named) if each.annotation]
-    if any(re.search(rf"\b{event}\b", text) for text in annotations for event in _event_names(task)):
+    if not missing or task.parameters.kwarg is not None or takes_event(task):
         return
     raise refusal(
         scope,
@@ -127,6 +122,13 @@ def check_path_parameters(scope: Construct, task: TaskDefinition, path: ApiPath)
         allowed=f"the parameters of {task.path.name}:{task.line}: {', '.join(sorted(names)) or '(none)'}",
         remedy=f"name a parameter of one of the two as in the other, or take the whole event: event: {_EVENT}",
     )
+
+
+def takes_event(task: TaskDefinition) -> bool:
+    """Whether the task's function takes the whole request."""
+    parameters = (*task.parameters.posonlyargs, *task.parameters.args, *task.parameters.kwonlyargs)
+    annotations = [ast.unparse(parameter.annotation) for parameter in parameters if parameter.annotation]
+    return any(re.search(rf"\b{event}\b", text) for text in annotations for event in _event_names(task))
 
 
 def _event_names(task: TaskDefinition) -> set[str]:

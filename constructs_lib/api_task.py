@@ -11,7 +11,7 @@ from constructs import Construct
 
 from constructs_lib._address import Address, DispatchTarget, Loaded, physical_name, require_same_environment
 from constructs_lib._api_options import Authorization
-from constructs_lib._api_paths import METHODS, ApiPath, check_path_parameters
+from constructs_lib._api_paths import METHODS, ApiPath, check_path_parameters, takes_event
 from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of, timeout_of
 from constructs_lib._task_definition import TaskDefinition
 from constructs_lib._validation import named_by, refusal, seconds
@@ -195,6 +195,14 @@ def _check_respond(
             given="not set, and respond is 'accepted'",
             allowed="the construct that serves the task",
             remedy="give the ManagedAsyncTask of this task, or the server of its namespace",
+        )
+    if takes_event(task):
+        raise refusal(
+            scope,
+            "respond",
+            given=f"'accepted', and {task.name} takes the request",
+            allowed="'result' for a task that takes an ApiEvent",
+            remedy="there is no request any more when it runs in the background: take typed parameters",
         )
     namespace = task.namespaces[0]
     own, shared = contract.task_route_variable(task.name), contract.namespace_route_variable(namespace)

@@ -29,6 +29,9 @@ from runtime_lib import contract
 __all__ = ["TaskApi"]
 
 _STATUS_PARAMETER: Final = "id"
+_ROLE_RULE: Final = (
+    "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs]"
+)
 _ACKNOWLEDGED: Final = {
     "AwsSolutions-APIG2": "Each task's function checks its arguments, and answers 400 with every field that is wrong.",
     "AwsSolutions-APIG3": "A web ACL costs money and is for the API's owner to choose: associate one with its stage.",
@@ -277,11 +280,11 @@ class TaskApi(Construct):
 
     def method_arn(self, method: str, path: ApiPath) -> str:
         """What IAM calls a method of a path, whatever its parameters are."""
-        parts = ["*" if part.startswith("{") else part for part in path.parts]
+        parts = "/".join("*" if part.startswith("{") else part for part in path.parts)
         stage = self._options.get("stage_name", "prod")
         verb = "*" if method == "ANY" else method
         return cdk.Stack.of(self).format_arn(
-            service="execute-api", resource=self.api.rest_api_id, resource_name="/".join((stage, verb, *parts))
+            service="execute-api", resource=self.api.rest_api_id, resource_name=f"{stage}/{verb}/{parts}"
         )
 
     def add_status(self, code: TaskCode) -> None:
@@ -335,7 +338,7 @@ class TaskApi(Construct):
             acknowledge(self.api, rule, reason)
         role = self.api.node.try_find_child("CloudWatchRole")
         if role:
-            acknowledge(role, "AwsSolutions-IAM4", "AWS's own policy for the one role of all APIs that write logs.")
+            acknowledge(role, _ROLE_RULE, "AWS's own policy for the one role of all APIs that write logs.")
 
 
 def _status_path(scope: Construct, text: str) -> ApiPath:

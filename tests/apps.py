@@ -13,7 +13,17 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk.assertions import Template
 from constructs import Construct
 
-from constructs_lib import BackgroundTaskFunction, ManagedAsyncTask, PriorityTaskQueues, TaskCode
+from constructs_lib import (
+    ApiTask,
+    BackgroundTaskFunction,
+    EventTask,
+    ManagedAsyncTask,
+    PriorityTaskQueues,
+    ScheduledTask,
+    StreamTask,
+    TaskApi,
+    TaskCode,
+)
 
 _FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -66,6 +76,27 @@ def add_orders(scope: Construct, construct_id: str = "Orders", **arguments: Any)
     """The function that processes orders, and dispatches the rest."""
     arguments = {"modules": ["back_office.orders"], "namespace": "orders", **arguments}
     return BackgroundTaskFunction(scope, construct_id, code=back_office(), **arguments)
+
+
+def add_api(scope: Construct, construct_id: str = "Api", **arguments: Any) -> TaskApi:
+    """An API in an account that has a role for its logs."""
+    return TaskApi(scope, construct_id, **{"cloud_watch_role": False, **arguments})
+
+
+def add_api_task(
+    scope: Construct, construct_id: str = "Get", *, api: TaskApi | None = None, **arguments: Any
+) -> ApiTask:
+    """The task that answers with an order."""
+    arguments = {"task": "back_office.web:get_order", "path": "/", **arguments}
+    return ApiTask(scope, construct_id, code=back_office(), api=api or add_api(scope), **arguments)
+
+
+def add_nightly(scope: Construct, construct_id: str = "Nightly", **arguments: Any) -> ScheduledTask:
+    """The report of every night, in a function of its own unless the arguments say where."""
+    if "target" not in arguments:
+        arguments = {"code": back_office(), **arguments}
+    arguments = {"task": "back_office.reports:nightly", "schedule": "0 2 * * *", "args": ["eu"], **arguments}
+    return ScheduledTask(scope, construct_id, **arguments)
 
 
 def add_plain_function(scope: Construct, construct_id: str = "Plain") -> lambda_.Function:
