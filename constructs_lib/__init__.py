@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from constructs_lib.event_task import EventTask
     from constructs_lib.managed_async_task import ManagedAsyncTask
     from constructs_lib.priority_task_queues import PriorityTaskQueues
+    from constructs_lib.scheduled_task import ScheduledTask
+    from constructs_lib.stage_config import ScheduleOptions, StageConfig, TaskOptions
     from constructs_lib.stream_task import StreamTask
     from constructs_lib.task_api import TaskApi
     from constructs_lib.task_code import TaskCode
@@ -36,9 +38,13 @@ __all__ = [
     "PriorityTaskQueues",
     "QueueSettings",
     "Schedule",
+    "ScheduleOptions",
+    "ScheduledTask",
+    "StageConfig",
     "StreamTask",
     "TaskApi",
     "TaskCode",
+    "TaskOptions",
     "TaskReferenceError",
     "TaskStore",
 ]
@@ -55,9 +61,13 @@ _MODULES = {
     "PriorityTaskQueues": "constructs_lib.priority_task_queues",
     "QueueSettings": "constructs_lib._event_source",
     "Schedule": "constructs_lib._schedule",
+    "ScheduleOptions": "constructs_lib.stage_config",
+    "ScheduledTask": "constructs_lib.scheduled_task",
+    "StageConfig": "constructs_lib.stage_config",
     "StreamTask": "constructs_lib.stream_task",
     "TaskApi": "constructs_lib.task_api",
     "TaskCode": "constructs_lib.task_code",
+    "TaskOptions": "constructs_lib.stage_config",
     "TaskReferenceError": "constructs_lib._task_definition",
     "TaskStore": "constructs_lib.task_store",
 }

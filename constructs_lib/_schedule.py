@@ -62,6 +62,11 @@ class Schedule:
     def __str__(self) -> str:
         return f"{self.expression} {self.time_zone}" if self.time_zone else self.expression
 
+    @property
+    def is_once(self) -> bool:
+        """Whether it runs a single time."""
+        return self.expression.startswith("at(")
+
     @classmethod
     def cron(
         cls,

@@ -1,0 +1,125 @@
+"""When a ScheduledTask runs, within which bounds, and how its runs are delivered."""
+
+from datetime import datetime
+from typing import cast
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from constructs_lib._schedule import Schedule
+from constructs_lib._source import SourceTree
+from constructs_lib._task_definition import TaskDefinition
+from constructs_lib._validation import refusal, require_duration, require_number, seconds
+from runtime_lib import contract
+
+__all__ = ["check_delivery", "check_period", "schedule_of"]
+
+
+def schedule_of(
+    scope: Construct,
+    source: SourceTree | None,
+    definition: TaskDefinition | None,
+    schedule: Schedule | str | None,
+    time_zone: str | None,
+) -> Schedule:
+    """When the task runs: what the construct is given, else what the decorator says.
+
+    Raises:
+        ValueError: neither says it, or says what AWS would refuse.
+    """
+    if schedule is None and source and definition:
+        schedule = cast("str | None", source.option(definition, "schedule"))
+    if isinstance(schedule, Schedule):
+        if time_zone is not None:
+            raise refusal(
+                scope,
+                "time_zone",
+                given=f"{time_zone!r}, and schedule is a Schedule",
+                allowed="a time zone for a schedule that is a string",
+                remedy="give time_zone= to the Schedule",
+            )
+        return schedule
+    if not isinstance(schedule, str):
+        raise refusal(
+            scope,
+            "schedule",
+            given="left out, and @task has none" if schedule is None else repr(schedule),
+            allowed="a Schedule or a string such as 'rate(15 minutes)'",
+            remedy="say when the task is to run",
+        )
+    try:
+        return Schedule.parse(schedule, time_zone=time_zone)
+    except ValueError as error:
+        raise ValueError(f"{scope.node.path}: schedule: {error}") from None
+
+
+def check_period(scope: Construct, when: Schedule, start: datetime | None, end: datetime | None) -> None:
+    """Refuse times between which a schedule does not run.
+
+    Raises:
+        ValueError: a time is ambiguous or not heeded, or the end is before the start.
+    """
+    for argument, moment in (("start", start), ("end", end)):
+        if moment is None:
+            continue
+        if moment.tzinfo is None:
+            raise refusal(
+                scope,
+                argument,
+                given=f"{moment}, which has no time zone",
+                allowed="a datetime with one",
+                remedy="give it tzinfo=UTC or tzinfo=ZoneInfo('Europe/Berlin')",
+            )
+        if when.is_once:
+            raise refusal(
+                scope,
+                argument,
+                given=f"{moment} for {when}",
+                allowed="the beginning or end of what runs again and again",
+                remedy="leave it out: EventBridge Scheduler would not heed it",
+            )
+    if start and end and end <= start:
+        raise refusal(
+            scope,
+            "end",
+            given=f"{end}, and start is {start}",
+            allowed="a time after start",
+            remedy="correct one of them",
+        )
+
+
+def check_delivery(
+    scope: Construct, flexible_window: cdk.Duration | None, retry_attempts: int | None, max_age: cdk.Duration | None
+) -> None:
+    """Refuse a window and retries that Scheduler does not have.
+
+    Raises:
+        ValueError: a number is outside what is allowed.
+    """
+    require_duration(
+        scope,
+        "flexible_window",
+        flexible_window,
+        60,
+        60 * contract.SCHEDULER_MAX_WINDOW_MINUTES,
+        remedy="leave it out to start on time",
+    )
+    window = seconds(flexible_window) if flexible_window else None
+    if window is not None and window % 60:
+        raise refusal(scope, "flexible_window", given=f"{window:g} seconds", allowed="whole minutes", remedy="round it")
+    require_number(
+        scope,
+        "delivery_retry_attempts",
+        retry_attempts,
+        0,
+        contract.SCHEDULER_MAX_RETRY_ATTEMPTS,
+        remedy="leave it out for as many as Scheduler makes",
+    )
+    require_duration(
+        scope,
+        "max_delivery_age",
+        max_age,
+        contract.SCHEDULER_MIN_EVENT_AGE_SECONDS,
+        contract.SCHEDULER_MAX_EVENT_AGE_SECONDS,
+        remedy="leave it out for a day, as long as Scheduler tries",
+    )
