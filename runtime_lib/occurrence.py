@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from runtime_lib.contract import ENVELOPE_VERSION, Priority
 from runtime_lib.envelope import Envelope, derived_id
-from runtime_lib.errors import Discard, EnvelopeError
+from runtime_lib.errors import ArgumentError, Discard, EnvelopeError, TaskDefinitionError
 from runtime_lib.log import logger
 
 if TYPE_CHECKING:
     from runtime_lib.context import TaskContext
     from runtime_lib.execution import Outcome
+    from runtime_lib.task import Task
 
 __all__ = ["begin", "end", "envelope_of"]
 
@@ -58,6 +59,35 @@ def envelope_of(message: dict[str, Any]) -> Envelope:
             **({"overlap": overlap} if overlap else {}),
         },
     )
+
+
+def check_declared(task: "Task[..., Any]", schedule: Any, default_args: Any) -> None:
+    """Check what a decorator says of a task's schedule, as far as this side knows it.
+
+    Raises:
+        TaskDefinitionError: the schedule is no text, or the arguments are none of the task's.
+    """
+    if schedule is not None and not (isinstance(schedule, str) and schedule):
+        raise TaskDefinitionError(
+            f"{task.name}: schedule is a str such as 'rate(15 minutes)' or '0 2 * * *', given {schedule!r}"
+        )
+    match {} if default_args is None else default_args:
+        case {"args": [*args], "kwargs": {**kwargs}, **others} if not others:
+            pass
+        case {"args": [*args], **others} if not others:
+            kwargs = {}
+        case {"kwargs": {**kwargs}, **others} if not others:
+            args = []
+        case {**others} if not others:
+            return
+        case _:
+            raise TaskDefinitionError(
+                f"{task.name}: default_args is {{'args': […], 'kwargs': {{…}}}}, given {default_args!r}"
+            )
+    try:
+        task.signature.to_wire(tuple(args), kwargs)
+    except ArgumentError as error:
+        raise TaskDefinitionError(f"{task.name}: default_args: {error}") from None
 
 
 # --- Overlap: one run of a schedule at a time -------------------------------------------------------------------------

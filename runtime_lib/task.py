@@ -1,6 +1,6 @@
 """`@task`, and the ways to dispatch what it decorates."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import update_wrapper
 from math import ceil
 from types import FunctionType
@@ -192,6 +192,8 @@ class TaskOptions(TypedDict, total=False):
     schema_version: int | None
     max_hops: int
     middleware: "Sequence[Middleware]"
+    schedule: str | None
+    default_args: Mapping[str, Any] | None
 
 
 class Task(Generic[P, R]):
@@ -199,6 +201,8 @@ class Task(Generic[P, R]):
 
     __wrapped__: Callable[P, R]
     __name__: str
+    takes_batches = False
+    """Whether one call is for several messages."""
 
     def __init__(
         self,
@@ -211,6 +215,8 @@ class Task(Generic[P, R]):
         schema_version: int | None = None,
         max_hops: int = DEFAULT_MAX_HOPS,
         middleware: "Sequence[Middleware]" = (),
+        schedule: str | None = None,
+        default_args: Mapping[str, Any] | None = None,
     ) -> None:
         self.function = _function(function)
         # (not what other decorators left in its __dict__: it could hide what a task has)
@@ -235,6 +241,10 @@ class Task(Generic[P, R]):
         self.middleware = hooks.checked_middleware(self.name, middleware)
         self.group: TaskGroup | None = None
         self.signature = Signature(self.definition, self.name)
+        if schedule is not None or default_args is not None:
+            from runtime_lib.occurrence import check_declared
+
+            check_declared(self, schedule, default_args)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now; an ``async def`` gives its coroutine."""
@@ -311,17 +321,29 @@ def task(function: Callable[P, R] | None = None, /, **options: Any) -> Any:  # n
         max_hops: how many tasks may dispatch one another before one of this name is dead-lettered as a loop.
         middleware: functions of (context, call_next) around this task alone, inside those of its group and of all
             tasks, the first outermost.
+        schedule: when a ScheduledTask of it runs that says nothing else: ``rate(15 minutes)``, or cron's fields. It is
+            read when the app is synthesized.
+        default_args: what it is then called with: ``{"args": […], "kwargs": {…}}``.
 
     Raises:
         TaskDefinitionError: (a TypeError) a worker could not find or call this function; says why.
+    """
+    return decorated(Task, function, options)
+
+
+def decorated(kind: "type[Task[..., Any]]", function: Any, options: dict[str, Any]) -> Any:
+    """The registered task of this kind, or the decorator that makes one of a function.
+
+    Raises:
+        TaskDefinitionError: there is no such option; says which there are.
     """
     known = Task.__init__.__kwdefaults__ or {}
     for option in options:
         if option not in known:
             raise TaskDefinitionError(f"@task has no option {option!r}: it takes {', '.join(known)}")
 
-    def decorate(function: Callable[P, R]) -> Task[P, R]:
-        made = Task(function, **options)
+    def decorate(function: Any) -> "Task[..., Any]":
+        made = kind(function, **options)
         registry.register(made)
         return made
 
