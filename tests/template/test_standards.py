@@ -17,6 +17,7 @@ from cfnlint.api import lint
 
 from constructs_lib import PriorityTaskQueues
 from tests.apps import add_invoice, add_mail, add_receipts, new_stack
+from tests.event_apps import add_changes, add_uploads
 
 
 def _make_all(stack: cdk.Stack, **options: Any) -> PriorityTaskQueues:
@@ -45,14 +46,19 @@ def _every_option(stack: cdk.Stack) -> None:
     mail.subscribe_topic(sns.Topic(stack, "Orders", enforce_ssl=True))
 
 
-@pytest.mark.parametrize("make", [_defaults, _every_option])
+def _events(stack: cdk.Stack) -> None:
+    add_changes(stack)
+    add_uploads(stack, prefix="in/", suffix=".csv")
+
+
+@pytest.mark.parametrize("make", [_defaults, _every_option, _events])
 def test_cfn_lint_is_clean(make: Callable[[cdk.Stack], None]) -> None:
     stack = new_stack()
     make(stack)
     assert lint(json.dumps(Template.from_stack(stack).to_json()), regions=["us-east-1"]) == []
 
 
-@pytest.mark.parametrize("make", [_defaults, _every_option])
+@pytest.mark.parametrize("make", [_defaults, _every_option, _events])
 def test_cdk_nag_finds_nothing(make: Callable[[cdk.Stack], None]) -> None:
     stack = new_stack()
     cdk.Validations.of(stack.node.root).add_plugins(cdk_nag.AwsSolutionsChecks())
