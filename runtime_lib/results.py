@@ -1,4 +1,4 @@
-"""What a task returned, as JSON for its record."""
+"""What a task returned, as JSON."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from runtime_lib.contract import STORE_RESULT_MAX_BYTES
 from runtime_lib.errors import message_of
 
-__all__ = ["encode_result"]
+__all__ = ["encode_result", "plain"]
 
 
 def encode_result(result: Any) -> tuple[str | None, str | None]:
@@ -16,7 +16,7 @@ def encode_result(result: Any) -> tuple[str | None, str | None]:
     pydantic's models as pydantic does.
     """
     try:
-        text = json.dumps(result, default=_plain, allow_nan=False, separators=(",", ":"))
+        text = json.dumps(result, default=plain, allow_nan=False, separators=(",", ":"))
     except Exception as error:  # noqa: BLE001  (whatever an object of the user's does when it is looked at)
         return None, f"a {type(result).__name__} that cannot be sent as JSON: {message_of(error)[:1_000]}"
     if len(text) > STORE_RESULT_MAX_BYTES:
@@ -27,7 +27,7 @@ def encode_result(result: Any) -> tuple[str | None, str | None]:
     return text, None
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value that JSON does not know as one that it does.
 
     Raises:
@@ -47,5 +47,5 @@ def _plain(value: Any) -> Any:
 def _plain_for_msgspec(value: Any) -> Any:
     """What msgspec asks for a value that it does not know."""
     if hasattr(type(value), "__pydantic_core_schema__"):
-        return _plain(value)
+        return plain(value)
     raise TypeError(f"a {type(value).__name__} is no JSON value, and msgspec does not know it")

@@ -11,6 +11,7 @@ from typing import Any
 from runtime_lib.contract import ENV_API_CORS, LAMBDA_RESPONSE_MAX_BYTES
 from runtime_lib.errors import HttpError
 from runtime_lib.events.api import ApiEvent, ApiResponse, JsonResponse
+from runtime_lib.results import plain
 
 __all__ = ["ResultError", "error_response", "render", "response_of"]
 
@@ -82,9 +83,7 @@ def _body(response: ApiResponse) -> tuple[str, str, bool]:
 
 def _to_json(value: Any) -> str:
     def encoded(*, ascii_only: bool) -> str:
-        return json.dumps(
-            value, allow_nan=False, ensure_ascii=ascii_only, separators=(",", ":"), default=_to_json_types
-        )
+        return json.dumps(value, allow_nan=False, ensure_ascii=ascii_only, separators=(",", ":"), default=plain)
 
     try:
         text = encoded(ascii_only=False)
@@ -95,23 +94,6 @@ def _to_json(value: Any) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         raise ResultError(f"it has no JSON form: {error}") from error
     return text
-
-
-def _to_json_types(value: Any) -> Any:
-    """What JSON does not have, through pydantic if it is a model, else through msgspec."""
-    if hasattr(value, "__pydantic_serializer__") and hasattr(value, "model_dump"):
-        return value.model_dump(mode="json", by_alias=True)
-    try:
-        import msgspec
-    except ModuleNotFoundError:
-        raise TypeError(f"{type(value).__name__} is no JSON type (pip install msgspec to return others)") from None
-    return msgspec.to_builtins(value, str_keys=True, enc_hook=_of_pydantic)
-
-
-def _of_pydantic(value: Any) -> Any:
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json", by_alias=True)
-    raise TypeError(f"{type(value).__name__} is no JSON type, and none that msgspec or pydantic knows")
 
 
 def _allow_origin(request: ApiEvent, headers: dict[str, str], several: dict[str, list[str]]) -> None:

@@ -1,0 +1,83 @@
+"""The handler of a TaskApi's own function: what became of a task that an ApiTask dispatched."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from runtime_lib.api.responses import error_response, render
+from runtime_lib.errors import HttpError, StoreError
+from runtime_lib.events.api import ApiEvent, ApiResponse, JsonResponse
+from runtime_lib.handlers._init_phase import start
+from runtime_lib.log import logger
+from runtime_lib.task_record import RecordedError, TaskRecord, TaskStatus
+from runtime_lib.tracking import get_store
+
+__all__ = ["handler"]
+
+_RETRY_AFTER_SECONDS = "2"
+_FOR_CLIENTS = {"HttpError", "Reject"}
+"""What a task raises with a message for others; any other exception's may tell what is nobody's business."""
+
+start()
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer with the record of the task whose id is in the path.
+
+    Raises:
+        ArgumentError: the event is no request of a REST API.
+    """
+    request = ApiEvent(event)
+    request_id = context.aws_request_id if context else request.request_id
+    try:
+        response: ApiResponse = _described(_find(request.path_params.get("id", "")))
+    except HttpError as error:
+        response = error_response(error)
+    except StoreError:
+        logger.exception("the status of a task could not be read", extra={"id": request_id})
+        details = {"id": request_id}
+        response = error_response(
+            HttpError(503, "the status could not be read: try again later", {"Retry-After": "5"}, details)
+        )
+    return render(response, request)
+
+
+def _find(text: str) -> TaskRecord:
+    try:
+        task_id = str(UUID(text))
+    except ValueError:
+        raise HttpError(400, f"the id of a task is a UUID, given {text[:50]!r}") from None
+    record = get_store().find(task_id)
+    if record is None:
+        raise HttpError(404, f"there is no task {task_id}, or it is too long ago")
+    return record
+
+
+def _described(record: TaskRecord) -> JsonResponse:
+    """What a client may know of a record: no traceback, and only messages that were written for others."""
+    described: dict[str, Any] = {
+        "id": record.id,
+        "task": record.task,
+        "status": record.status,
+        "attempts": record.attempts,
+        "queued_at": _time(record.queued_at),
+        "started_at": _time(record.started_at),
+        "finished_at": _time(record.finished_at),
+    }
+    if record.status is TaskStatus.SUCCEEDED:
+        missing = record.result_missing
+        described |= {"result_missing": missing} if missing else {"result": record.result}
+    if record.status is TaskStatus.FAILED and record.error:
+        described["error"] = _error(record.error)
+    headers = {"Cache-Control": "no-store"}
+    if not record.has_finished:
+        headers["Retry-After"] = _RETRY_AFTER_SECONDS
+    return JsonResponse(described, headers=headers)
+
+
+def _error(error: RecordedError) -> dict[str, str]:
+    return {"type": error.type, "message": error.message if error.type in _FOR_CLIENTS else "the task failed"}
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
