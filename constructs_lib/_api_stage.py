@@ -10,8 +10,9 @@ from constructs import Construct
 from constructs_lib._api_options import ApiOptions
 from constructs_lib._validation import refusal
 
-__all__ = ["EVERY_METHOD", "caches", "check_stage", "stage_options"]
+__all__ = ["DEFAULT_STAGE", "EVERY_METHOD", "caches", "check_stage", "stage_options"]
 
+DEFAULT_STAGE: Final = "prod"
 EVERY_METHOD: Final = "* /*"
 _SETTINGS: Final = (
     "cache_data_encrypted",
@@ -88,7 +89,7 @@ def stage_options(options: ApiOptions, access_log: logs.ILogGroup | logs.LogGrou
     if throttle:
         every |= {"throttling_rate_limit": throttle.rate_limit, "throttling_burst_limit": throttle.burst_limit}
     return apigateway.StageOptions(
-        stage_name=options.get("stage_name", "prod"),
+        stage_name=options.get("stage_name", DEFAULT_STAGE),
         access_log_destination=cast(
             "apigateway.IAccessLogDestination", apigateway.LogGroupLogDestination(cast("logs.ILogGroup", access_log))
         ),

@@ -17,7 +17,7 @@ from constructs_lib._api_authorization import Authorizations, MethodAuthorizatio
 from constructs_lib._api_cors import OtherOrigins, check_cors
 from constructs_lib._api_options import ApiOptions, Authorization
 from constructs_lib._api_paths import ApiPath, ClaimedPaths
-from constructs_lib._api_stage import EVERY_METHOD, caches, check_stage, stage_options
+from constructs_lib._api_stage import DEFAULT_STAGE, EVERY_METHOD, caches, check_stage, stage_options
 from constructs_lib._api_status import ApiTaskStatus
 from constructs_lib._domain import ApiDomain, Tls, check_domain
 from constructs_lib._tags import add_tags, check_tags
@@ -78,6 +78,7 @@ class TaskApi(Construct):
         tls = Tls.of(self, options)
         self._status_path: Final = _status_path(self, status_path)
         self._options: Final = options
+        self._stage_name: Final = options.get("stage_name", DEFAULT_STAGE)
         self._paths: Final = ClaimedPaths()
         self._asks_for_keys = False
         self.store: Final = store
@@ -115,6 +116,7 @@ class TaskApi(Construct):
         assert isinstance(endpoint, cdk.CfnOutput)
         endpoint.value = self.url
         self._cors: Final = OtherOrigins(self.api, options["cors"]) if "cors" in options else None
+        self._describe()
         add_tags(self, options.get("tags", {}))
         self._acknowledge()
         if "cloud_watch_role" not in options:
@@ -281,10 +283,9 @@ class TaskApi(Construct):
     def method_arn(self, method: str, path: ApiPath) -> str:
         """What IAM calls a method of a path, whatever its parameters are."""
         parts = "/".join("*" if part.startswith("{") else part for part in path.parts)
-        stage = self._options.get("stage_name", "prod")
         verb = "*" if method == "ANY" else method
         return cdk.Stack.of(self).format_arn(
-            service="execute-api", resource=self.api.rest_api_id, resource_name=f"{stage}/{verb}/{parts}"
+            service="execute-api", resource=self.api.rest_api_id, resource_name=f"{self._stage_name}/{verb}/{parts}"
         )
 
     def add_status(self, code: TaskCode) -> None:
@@ -332,6 +333,15 @@ class TaskApi(Construct):
 
     def _has_usage_plan(self) -> bool:
         return any(isinstance(each, apigateway.CfnUsagePlan) for each in cdk.Stack.of(self).node.find_all())
+
+    def _describe(self) -> None:
+        """Tell tools that read the template where the API is."""
+        resource = self.api.node.default_child
+        assert isinstance(resource, apigateway.CfnRestApi)
+        domain = {"domain_name": self._options["domain_name"]} if self.domain else {}
+        base_path = {"base_path": self._options["base_path"]} if "base_path" in self._options else {}
+        described = {"construct": TaskApi.__name__, "path": self.node.path, "stage": self._stage_name}
+        resource.add_metadata(contract.METADATA_KEY, described | domain | base_path)
 
     def _acknowledge(self) -> None:
         for rule, reason in _ACKNOWLEDGED.items():

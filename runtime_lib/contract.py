@@ -83,6 +83,8 @@ ENV_TRACKED: Final = "TASK_TRACKED"
 """``1``: what arrives at this function is recorded in its store; without it the store is for what it dispatches."""
 ENV_SCHEDULES: Final = "TASK_SCHEDULES"
 """Where a function schedules what it dispatches for later: ``<schedule group> <role ARN> <dead letter queue ARN>``."""
+ENV_PAYLOADS: Final = "TASK_PAYLOADS"
+"""Name of the bucket in which arguments wait that are too large for a message."""
 ENV_FOPS_FUNCTION_NAME: Final = "FOPS_BACKGROUND_TASKS_LAMBDA_NAME"
 """Function that runs background tasks when no route does, as fops.background spells it."""
 ENV_LOG_LEVEL: Final = "LOG_LEVEL"
@@ -94,6 +96,8 @@ SQS_MAX_BYTES: Final = 1_048_576
 SQS_MAX_BATCH_ENTRIES: Final = 10
 FAILURE_MAX_BYTES: Final = 4_096
 """Kept free in every message that is dispatched, so that its dead letter can carry the failure beside the body."""
+MESSAGE_MAX_BYTES: Final = SQS_MAX_BYTES - FAILURE_MAX_BYTES
+"""What a message may be large that is dispatched; the arguments of a larger one go to the payload bucket."""
 SQS_MAX_DELAY_SECONDS: Final = 900
 SQS_MAX_VISIBILITY_SECONDS: Final = 43_200
 SQS_MAX_WAIT_SECONDS: Final = 20
@@ -138,6 +142,11 @@ DEFAULT_STORE_TTL_SECONDS: Final = 14 * 86_400
 STORE_RESULT_MAX_BYTES: Final = 393_216
 """Of the 409,600 bytes of a DynamoDB item, 16 KiB are kept free for the rest of the record."""
 
+# --- Payload bucket --------------------------------------------------------------------------------------------------
+
+PAYLOAD_PREFIX: Final = "payloads/"
+"""What every key in the bucket begins with; the rest is the id of the message whose arguments are there."""
+
 # --- Messages --------------------------------------------------------------------------------------------------------
 
 ENVELOPE_VERSION: Final = "1.0"
@@ -161,6 +170,9 @@ people), "modules": ["shop.tasks"],
 A function behind an API also has ``"api": {"path": "/orders/{id}", "method": "GET", "respond": "result" (or "accepted";
 "status": a TaskApi's own function, which tells what became of a task), "api": "Shop/Api" (path of the TaskApi),
 "authorization": "NONE" (or "AWS_IAM", "COGNITO_USER_POOLS", "CUSTOM"), "api_key": false}``.
+
+A TaskApi's RestApi resource has ``{"construct": "TaskApi", "path": "Shop/Api", "stage": "prod", "domain_name":
+"api.example.com" (if it has one), "base_path": "shop" (if it has one)}``.
 """
 
 # --- Routes ----------------------------------------------------------------------------------------------------------
@@ -202,20 +214,24 @@ def is_fifo(queue: str) -> bool:
 
 
 _STORED = "+store"
+_PAYLOADS = "+payloads"
 
 
 class Route(NamedTuple):
     """Where a task goes: ``lambda:<function name>[:alias]`` or ``sqs:<queue name or url>``.
 
     ``stored``, written ``lambda+store:…`` or ``sqs+store:…``: what serves it records its tasks, and so does the sender.
+    ``payloads``, written ``sqs+payloads:…`` or ``sqs+store+payloads:…``: what serves it reads arguments that are too
+    large for a message from the payload bucket.
     """
 
     kind: Literal["lambda", "sqs"]
     target: str
     stored: bool = False
+    payloads: bool = False
 
     def __str__(self) -> str:
-        return f"{self.kind}{_STORED if self.stored else ''}:{self.target}"
+        return f"{self.kind}{_STORED if self.stored else ''}{_PAYLOADS if self.payloads else ''}:{self.target}"
 
     @classmethod
     def parse(cls, text: str, *, variable: str) -> "Route":
@@ -225,12 +241,14 @@ class Route(NamedTuple):
             ValueError: the value is neither form.
         """
         written, _, target = text.partition(":")
-        kind = written.removesuffix(_STORED)
+        payloads = written.endswith(_PAYLOADS)
+        unmarked = written.removesuffix(_PAYLOADS)
+        kind = unmarked.removesuffix(_STORED)
         if kind not in {"lambda", "sqs"} or not target:
             raise ValueError(
                 f"{variable} is {text!r}: a route is 'lambda:<function name>[:alias]' or 'sqs:<queue name or url>'"
             )
-        return cls(kind, target, stored=written != kind)  # type: ignore[arg-type]
+        return cls(kind, target, stored=unmarked != kind, payloads=payloads)  # type: ignore[arg-type]
 
 
 def environment_bytes(environment: Mapping[str, str]) -> int:
