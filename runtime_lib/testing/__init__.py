@@ -1,0 +1,24 @@
+"""For tests of tasks and of handlers: events as their triggers deliver them, and the context of an invocation.
+
+Account, region and names are made up; what a test does not give has a value that AWS could have sent.
+"""
+
+from runtime_lib.testing.api import api_event
+from runtime_lib.testing.context import MockLambdaContext
+from runtime_lib.testing.events import bus_event, invocation_event, s3_event, scheduled_event
+from runtime_lib.testing.queues import dead_letter_event, sqs_event, sqs_record
+from runtime_lib.testing.streams import stream_event, stream_record
+
+__all__ = [
+    "MockLambdaContext",
+    "api_event",
+    "bus_event",
+    "dead_letter_event",
+    "invocation_event",
+    "s3_event",
+    "scheduled_event",
+    "sqs_event",
+    "sqs_record",
+    "stream_event",
+    "stream_record",
+]
