@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextvars import ContextVar
 from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def serve(socket_descriptor: int, certificate: Path | None, key: Path | None) ->
 
     permit_batches_like_single_requests()
     permit_mail_by_its_sender()
+    tell_the_path_that_was_asked_for()
     if "TASKS_LOCAL_END" in os.environ:
         keep_the_output_of_invocations_whole(os.environ["TASKS_LOCAL_ANNOUNCEMENT"], os.environ["TASKS_LOCAL_END"])
     config = Config()
@@ -110,6 +112,37 @@ def permit_mail_by_its_sender() -> None:
         return found | ({"ses:FromAddress": sender(parameters)} if action == "ses:SendEmail" else {})
 
     iam_actions.extract_resource_arn, iam_actions.request_tag_context = extract_with_sender, context_with_sender
+
+
+def tell_the_path_that_was_asked_for() -> None:
+    """Have a function behind an API know the domain and the path of its request, from which it makes addresses.
+
+    MiniStack tells no domain, and of every request the path that it has at the API's own address. A proxy in front
+    says in ``X-Forwarded-Prefix`` where it has the API.
+    """
+    from ministack import app as gateway  # noqa: PLC0415
+    from ministack.services import apigateway_v1  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    asked: ContextVar[tuple[str, str]] = ContextVar("asked")
+    handle, build = gateway._handle_execute_api_request, apigateway_v1._build_lambda_event_v1  # noqa: SLF001
+
+    async def handle_as_asked(host: str, path: str, *arguments: Any, **named: Any) -> Any:
+        asked.set((host, path))
+        return await handle(host, path, *arguments, **named)
+
+    def build_as_asked(*arguments: Any, **named: Any) -> dict[str, Any]:
+        event: dict[str, Any] = build(*arguments, **named)
+        host, path = asked.get()
+        prefix = event["headers"].get("x-forwarded-prefix")
+        if prefix is not None:
+            path = prefix.rstrip("/") + event["path"]
+        elif apigateway_v1.find_domain_scope(host.partition(":")[0]):
+            event["path"] = path
+        event["requestContext"] |= {"domainName": host.partition(":")[0], "path": path}
+        return event
+
+    gateway._handle_execute_api_request = handle_as_asked  # noqa: SLF001
+    apigateway_v1._build_lambda_event_v1 = build_as_asked  # noqa: SLF001
 
 
 def keep_the_output_of_invocations_whole(announcement: str, end: str) -> None:

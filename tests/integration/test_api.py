@@ -1,0 +1,172 @@
+"""APIs over HTTP: by their domain's Host header and at their stage, with keys, authorizers and other origins."""
+
+import http.client
+import json
+import sys
+import uuid
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_lambda as lambda_
+
+from constructs_lib import ApiTask, ManagedAsyncTask, TaskApi, TaskStore
+from tasks_cli.local.process import LocalCloud
+from tests.deployed import Field, field, wait_for
+
+pytestmark = [
+    pytest.mark.xdist_group("local_cloud"),
+    pytest.mark.skipif(sys.platform != "linux", reason="awslambdaric is Linux's"),
+]
+
+CERTIFICATE = "arn:aws:acm:us-east-1:000000000000:certificate/0123"
+SHOP, OFFICE = "shop.example.com", "office.example.com"
+ORIGIN = "https://page.example"
+KEY = "a-key-of-at-least-twenty-characters"
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+def _build(app: cdk.App, environment: dict[str, str]) -> None:
+    stack = cdk.Stack(app, "Shop")
+    code, store = field(), TaskStore(stack, "Store")
+    api = TaskApi(
+        stack,
+        "Api",
+        store=store,
+        domain_name=SHOP,
+        certificate=CERTIFICATE,
+        base_path="v1",
+        authorization="none",
+        cloud_watch_role=False,
+        cors=apigateway.CorsOptions(allow_origins=[ORIGIN]),
+    )
+    orders = ManagedAsyncTask(
+        stack, "Orders", code=code, task="field.web:place_order", store=store, environment=environment
+    )
+    ApiTask(stack, "Get", code=code, task="field.web:get_order", api=api, path="/orders/{order_id}")
+    ApiTask(
+        stack,
+        "Place",
+        code=code,
+        task="field.web:place_order",
+        api=api,
+        path="/orders",
+        method="POST",
+        respond="accepted",
+        target=orders,
+    )
+    ApiTask(stack, "Echo", code=code, task="field.web:echo", api=api, path="/files/{proxy+}", method="ANY")
+
+    office = TaskApi(stack, "Office", domain_name=OFFICE, certificate=CERTIFICATE, cloud_watch_role=False)
+    authorizer = apigateway.TokenAuthorizer(
+        stack,
+        "Words",
+        handler=lambda_.Function(
+            stack,
+            "Authorize",
+            runtime=lambda_.Runtime.PYTHON_3_13,
+            handler="field.web.authorize",
+            code=code.for_stack(stack),
+        ),
+    )
+    options: dict[str, Any] = {"code": code, "task": "field.web:echo", "api": office}
+    ApiTask(stack, "Signed", path="/signed", **options)
+    ApiTask(stack, "Word", path="/word", authorization=authorizer, **options)
+    ApiTask(stack, "Keyed", path="/keyed", authorization="none", api_key_required=True, **options)
+    office.add_usage_plan(
+        "Partners",
+        api_keys=[apigateway.ApiKey(stack, "Partner", value=KEY)],
+        quota=apigateway.QuotaSettings(limit=2, period=apigateway.Period.DAY),
+    )
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+    with LocalCloud() as cloud:
+        yield Field(cloud, tmp_path_factory.mktemp("api"), _build)
+
+
+def ask(app: Field, verb: str, path: str, *, host: str | None = SHOP, body: object = None, **headers: str) -> Answer:
+    assert app.cloud.url
+    connection = http.client.HTTPConnection(app.cloud.url.partition("//")[2], timeout=30)
+    try:
+        names = {name.replace("_", "-"): value for name, value in headers.items()} | ({"Host": host} if host else {})
+        connection.request(verb, path, None if body is None else json.dumps(body), names)
+        response = connection.getresponse()
+        text = response.read().decode()
+        return Answer(response.status, dict(response.getheaders()), json.loads(text) if text else None)
+    finally:
+        connection.close()
+
+
+def test_an_api_answers_behind_its_domain_name(app: Field) -> None:
+    answer = ask(app, "GET", "/v1/orders/7?verbose=true")
+    assert (answer.status, answer.body) == (200, {"id": 7, "verbose": True})
+
+
+def test_what_is_wrong_is_told_to_the_client(app: Field) -> None:
+    assert ask(app, "GET", "/v1/orders/seven").status == 400
+    assert ask(app, "POST", "/v1/orders", body={"article": 1}).status == 400
+    assert ask(app, "GET", "/v1/nothing").status == 403
+
+
+def test_any_method_and_the_rest_of_the_path_arrive(app: Field) -> None:
+    answer = ask(app, "PATCH", "/v1/files/a/b.txt")
+    assert (answer.status, answer.headers["X-Echo"]) == (203, "yes")
+    assert answer.body == {
+        "method": "PATCH",
+        "path": "/v1/files/a/b.txt",
+        "params": {"proxy": "a/b.txt"},
+        "url": f"http://{SHOP}/v1/x",
+    }
+
+
+def test_an_accepted_task_is_followed_to_its_result(app: Field) -> None:
+    accepted = ask(app, "POST", "/v1/orders", body={"article": "tea", "count": 2})
+    assert accepted.status == 202
+    task_id, url = accepted.body["id"], accepted.body["status_url"]
+    assert url == f"http://{SHOP}/v1/tasks/{task_id}"
+    assert accepted.headers["Location"] == url
+
+    def done() -> Any:
+        status = ask(app, "GET", url.removeprefix(f"http://{SHOP}"))
+        assert status.status == 200
+        return status.body if status.body["status"] == "succeeded" else None
+
+    found = wait_for(done)
+    assert found["id"] == task_id
+    assert found["result"] == {"article": "tea", "count": 2}
+    assert [each["id"] for each in app.marks("placed")] == [task_id]
+    assert ask(app, "GET", f"/v1/tasks/{uuid.uuid4()}").status == 404
+
+
+def test_other_origins_are_told_that_they_may_call_and_read(app: Field) -> None:
+    preflight = ask(app, "OPTIONS", "/v1/orders/7", Origin=ORIGIN, Access_Control_Request_Method="GET")
+    assert preflight.status == 204
+    for answer in (preflight, ask(app, "GET", "/v1/orders/7", Origin=ORIGIN), ask(app, "GET", "/v1/no", Origin=ORIGIN)):
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert "GET" in preflight.headers["Access-Control-Allow-Methods"]
+
+
+def test_who_signs_nothing_is_refused(app: Field) -> None:
+    assert ask(app, "GET", "/signed", host=OFFICE).status == 403
+
+
+def test_an_authorizer_decides(app: Field) -> None:
+    assert ask(app, "GET", "/word", host=OFFICE).status == 401
+    assert ask(app, "GET", "/word", host=OFFICE, Authorization="open").status == 403
+    assert ask(app, "GET", "/word", host=OFFICE, Authorization="sesame").status == 203
+
+
+def test_a_key_opens_until_its_quota_is_used_up(app: Field) -> None:
+    assert ask(app, "GET", "/keyed", host=OFFICE).status == 403
+    assert ask(app, "GET", "/keyed", host=OFFICE, X_Api_Key="another-key-of-twenty-characters").status == 403
+    statuses = [ask(app, "GET", "/keyed", host=OFFICE, X_Api_Key=KEY).status for _ in range(3)]
+    assert statuses == [203, 203, 429]
