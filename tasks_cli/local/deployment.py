@@ -18,6 +18,8 @@ STACK_TIMEOUT_SECONDS = 120.0
 _POLL_SECONDS = 0.02
 _BOOTSTRAP_VERSION = ("/cdk-bootstrap/hnb659fds/version", "32")
 """What `cdk bootstrap` leaves in an account: templates check it."""
+_TEMPLATES = "tasks-local-templates"
+"""Bucket of the stacks' templates: a request takes 51,200 bytes of one, an object in S3 a megabyte."""
 _NO_CHANGES = "No updates are to be performed"
 
 
@@ -96,7 +98,9 @@ def _is_uploaded(cloud: Cloud, bucket: str, key: str) -> bool:
 
 def _apply(cloud: Cloud, stack: Stack, template: Template) -> None:
     client = cloud.client("cloudformation")
-    body = json.dumps(template)
+    key = f"{stack.name}.json"
+    cloud.client("s3").create_bucket(Bucket=_TEMPLATES)
+    cloud.client("s3").put_object(Bucket=_TEMPLATES, Key=key, Body=json.dumps(template))
     current = stacks.describe(cloud, stack.name)
     if current and current["StackStatus"] == "ROLLBACK_COMPLETE":
         # What a failed first deployment leaves: it can only be deleted.
@@ -106,7 +110,7 @@ def _apply(cloud: Cloud, stack: Stack, template: Template) -> None:
     try:
         change(
             StackName=stack.name,
-            TemplateBody=body,
+            TemplateURL=f"{cloud.url}/{_TEMPLATES}/{key}",
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
         )
     except ClientError as error:
