@@ -11,7 +11,8 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs_lib._address import DispatchTarget, function_arn, queue_arn
+from constructs_lib._address import DispatchTarget
+from constructs_lib._names import function_arn, queue_arn
 from constructs_lib._queue import queue_name, send_permissions
 from constructs_lib._role import TaskRole
 from constructs_lib._validation import refusal

@@ -10,9 +10,10 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs_lib._address import Address, DispatchTarget, Loaded, physical_name, require_same_environment
+from constructs_lib._address import Address, DispatchTarget, Loaded
 from constructs_lib._async_invocation import check_async_invocation, configure_async_invocation, refuse_delays
 from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of
+from constructs_lib._names import physical_name, require_same
 from constructs_lib._queue import check_dead_letter_queue, dead_letters_of
 from constructs_lib._schedule import Schedule
 from constructs_lib._schedule_options import check_delivery, check_period, schedule_of
@@ -141,7 +142,7 @@ class ScheduledTask(TaskServer):
             )
         self.target: Final[DispatchTarget] = target or self
         if target:
-            self._use(target, definition, loaded, dead_letter_queue)
+            self._use(target, dead_letter_queue)
         registered = definition.name if definition else task
         route = find_route(
             self,
@@ -150,6 +151,14 @@ class ScheduledTask(TaskServer):
             namespaces=definition.namespaces if definition else None,
             priority=priority,
         )
+        if definition and loaded and definition.module not in loaded.known():
+            raise refusal(
+                self,
+                "target",
+                given=f"{self.target.node.path}, whose modules do not load {definition.module!r}",
+                allowed="a construct that knows the task",
+                remedy=f"add {definition.module!r} to its modules",
+            )
         self._check_overlap(overlap)
         message = arguments.message(self, schedule=name, task=registered, priority=priority, skips=overlap == "skip")
         self.schedule: Final = scheduler.Schedule(
@@ -231,23 +240,10 @@ class ScheduledTask(TaskServer):
             self.function, self.dead_letter_queue, retry_attempts=retry_attempts, max_event_age=max_event_age
         )
 
-    def _use(
-        self,
-        target: DispatchTarget,
-        definition: TaskDefinition | None,
-        loaded: Loaded | None,
-        dead_letter_queue: sqs.IQueue | sqs.Queue | None,
-    ) -> None:
+    def _use(self, target: DispatchTarget, dead_letter_queue: sqs.IQueue | sqs.Queue | None) -> None:
         """Have the task run where it is served."""
-        require_same_environment(self, "target", target)
-        if definition and loaded and definition.module not in loaded.known():
-            raise refusal(
-                self,
-                "target",
-                given=f"{target.node.path}, whose modules do not load {definition.module!r}",
-                allowed="a construct that knows the task",
-                remedy=f"add {definition.module!r} to its modules",
-            )
+        stack = cdk.Stack.of(target)
+        require_same(self, "target", target.node.path, account=stack.account, region=stack.region)
         self.address = target.address
         if isinstance(target, TaskServer):
             self.function = target.function
