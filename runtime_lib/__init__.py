@@ -10,7 +10,9 @@ from runtime_lib.task import dispatch_task, task
 from runtime_lib.transports import dispatch_batch, get_transport, set_transport, using_transport
 
 if TYPE_CHECKING:
+    from runtime_lib.batches import BatchFailures, BatchTask, batch_task
     from runtime_lib.context import TaskContext, current_context
+    from runtime_lib.dead_letters import DeadLetter
     from runtime_lib.errors import (
         ArgumentError,
         Discard,
@@ -18,26 +20,36 @@ if TYPE_CHECKING:
         EnvelopeError,
         HttpError,
         NoRouteError,
+        NotRecordedError,
         PayloadTooLargeError,
         Reject,
+        ResultUnavailableError,
         RetryLater,
+        StoreError,
+        TaskCancelledError,
         TaskDefinitionError,
         TaskError,
+        TaskFailedError,
         UnknownTaskError,
     )
     from runtime_lib.events.api import ApiEvent, ApiResponse, JsonResponse
     from runtime_lib.events.bus import BusEvent, S3Object
     from runtime_lib.events.schedule import ScheduledEvent
+    from runtime_lib.events.sqs import ManagedSqsEvent, UnmanagedSqsEvent
     from runtime_lib.events.stream import StreamRecord
     from runtime_lib.external import external_task
     from runtime_lib.handle import TaskHandle
     from runtime_lib.handlers.consumer import process_messages_for_lambda_consumer
     from runtime_lib.hooks import after_task, before_task, default_headers, init_task, middleware
     from runtime_lib.lazy import lazy_value
+    from runtime_lib.memory_store import MemoryStore
     from runtime_lib.redrive import requeue_dead_letters
     from runtime_lib.retry import Retry
+    from runtime_lib.store import TaskStore
     from runtime_lib.task import Task
     from runtime_lib.task_group import TaskGroup
+    from runtime_lib.task_record import RecordedError, TaskRecord, TaskStatus
+    from runtime_lib.tracking import get_store, set_store, using_store
     from runtime_lib.transports.eager import EagerTransport
     from runtime_lib.transports.lambda_invoke import LambdaTransport
     from runtime_lib.transports.recording import RecordingTransport
@@ -48,7 +60,10 @@ __all__ = [
     "ApiEvent",
     "ApiResponse",
     "ArgumentError",
+    "BatchFailures",
+    "BatchTask",
     "BusEvent",
+    "DeadLetter",
     "Discard",
     "DispatchError",
     "EagerTransport",
@@ -56,26 +71,39 @@ __all__ = [
     "HttpError",
     "JsonResponse",
     "LambdaTransport",
+    "ManagedSqsEvent",
+    "MemoryStore",
     "NoRouteError",
+    "NotRecordedError",
     "PayloadTooLargeError",
     "Priority",
+    "RecordedError",
     "RecordingTransport",
     "Reject",
+    "ResultUnavailableError",
     "Retry",
     "RetryLater",
     "S3Object",
     "ScheduledEvent",
     "SqsTransport",
+    "StoreError",
     "StreamRecord",
     "Task",
+    "TaskCancelledError",
     "TaskContext",
     "TaskDefinitionError",
     "TaskError",
+    "TaskFailedError",
     "TaskGroup",
     "TaskHandle",
+    "TaskRecord",
+    "TaskStatus",
+    "TaskStore",
     "TaskWorker",
     "UnknownTaskError",
+    "UnmanagedSqsEvent",
     "after_task",
+    "batch_task",
     "before_task",
     "current_context",
     "default_headers",
@@ -83,6 +111,7 @@ __all__ = [
     "dispatch_task",
     "extend_visibility_timeout",
     "external_task",
+    "get_store",
     "get_transport",
     "init_task",
     "lazy_value",
@@ -90,13 +119,17 @@ __all__ = [
     "middleware",
     "process_messages_for_lambda_consumer",
     "requeue_dead_letters",
+    "set_store",
     "set_transport",
     "task",
+    "using_store",
     "using_transport",
 ]
 
 _LAZY = {
+    "batches": ("BatchFailures", "BatchTask", "batch_task"),
     "context": ("TaskContext", "current_context"),
+    "dead_letters": ("DeadLetter",),
     "errors": (
         "ArgumentError",
         "Discard",
@@ -104,26 +137,36 @@ _LAZY = {
         "EnvelopeError",
         "HttpError",
         "NoRouteError",
+        "NotRecordedError",
         "PayloadTooLargeError",
         "Reject",
+        "ResultUnavailableError",
         "RetryLater",
+        "StoreError",
+        "TaskCancelledError",
         "TaskDefinitionError",
         "TaskError",
+        "TaskFailedError",
         "UnknownTaskError",
     ),
     "events.api": ("ApiEvent", "ApiResponse", "JsonResponse"),
     "events.bus": ("BusEvent", "S3Object"),
     "events.schedule": ("ScheduledEvent",),
+    "events.sqs": ("ManagedSqsEvent", "UnmanagedSqsEvent"),
     "events.stream": ("StreamRecord",),
     "external": ("external_task",),
     "handle": ("TaskHandle",),
     "handlers.consumer": ("process_messages_for_lambda_consumer",),
     "hooks": ("after_task", "before_task", "default_headers", "init_task", "middleware"),
     "lazy": ("lazy_value",),
+    "memory_store": ("MemoryStore",),
     "redrive": ("requeue_dead_letters",),
     "retry": ("Retry",),
+    "store": ("TaskStore",),
     "task": ("Task",),
     "task_group": ("TaskGroup",),
+    "task_record": ("RecordedError", "TaskRecord", "TaskStatus"),
+    "tracking": ("get_store", "set_store", "using_store"),
     "transports": ("EagerTransport", "LambdaTransport", "RecordingTransport", "SqsTransport"),
     "worker": ("TaskWorker", "extend_visibility_timeout", "listen_for_messages"),
 }

@@ -15,9 +15,12 @@ __all__ = ["Delivery", "Injected", "TaskContext", "current_context", "running"]
 INJECTED_TYPES = {
     "ApiEvent": "runtime_lib.events.api",
     "BusEvent": "runtime_lib.events.bus",
+    "DeadLetter": "runtime_lib.dead_letters",
+    "ManagedSqsEvent": "runtime_lib.events.sqs",
     "ScheduledEvent": "runtime_lib.events.schedule",
     "StreamRecord": "runtime_lib.events.stream",
     "TaskContext": "runtime_lib.context",
+    "UnmanagedSqsEvent": "runtime_lib.events.sqs",
 }
 """The modules of the types that the library passes to parameters annotated with them: `Injected`."""
 

@@ -4,21 +4,26 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runtime_lib.clients import client as shared_client
+from runtime_lib.context import Injected
 from runtime_lib.contract import (
     ENV_DEAD_LETTER_QUEUE,
     FAILURE_ATTRIBUTE,
     FAILURE_MAX_BYTES,
     SQS_MAX_BATCH_ENTRIES,
+    SQS_MAX_BYTES,
+    is_fifo,
 )
-from runtime_lib.errors import message_of
+from runtime_lib.errors import ArgumentError, message_of
+from runtime_lib.failure import Failure
 from runtime_lib.log import logger
-from runtime_lib.queues import Entry, queue_url, send_entries
+from runtime_lib.queues import Entry, attribute_size, queue_url, send_entries
 
 if TYPE_CHECKING:
-    from runtime_lib.context import Delivery
+    from runtime_lib.context import Delivery, TaskContext
 
 __all__ = [
     "DeadLetter",
@@ -29,70 +34,58 @@ __all__ = [
     "write_dead_letter",
 ]
 
-_REASON_BYTES = 900
-_MESSAGE_BYTES = 700
-_SHORT_BYTES = 150
 _MAX_EMPTY_RECEIVES = 2
+_MAX_ATTRIBUTES = 10  # of a message
+_SQS = "aws:sqs"
+_NONE: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 
-class Failure(NamedTuple):
-    """Why a message was given up. Times are epoch seconds; what its shape does not tell is None or empty.
-
-    ``source`` is where it was given up, as a route: ``sqs:<queue>`` or ``lambda:<function>``.
-    ``shape`` is how it came to the dead letter queue: "task" (this library), "redrive" (SQS, after deliveries without
-    a report), "destination" (Lambda, after an asynchronous invocation), "schedule" (EventBridge Scheduler) or "stream"
-    (a stream's event source mapping).
-    """
-
-    shape: str
-    reason: str
-    error_type: str = ""
-    error_message: str = ""
-    traceback: str = ""
-    attempts: int = 0
-    first_at: float | None = None
-    last_at: float | None = None
-    source: str | None = None
-    chain: str | None = None
-
-    def attribute(self) -> str:
-        """The failure as the JSON of a message attribute, cut to what a message keeps free for it."""
-        fields = {
-            "reason": _cut(self.reason, _REASON_BYTES),
-            "error_type": _cut(self.error_type, _SHORT_BYTES),
-            "error_message": _cut(self.error_message, _MESSAGE_BYTES),
-            "traceback": "",
-            "attempts": self.attempts,
-            "first_at": self.first_at,
-            "last_at": self.last_at,
-            "source": self.source and _cut(self.source, _SHORT_BYTES),
-            "chain": self.chain and _cut(self.chain, _SHORT_BYTES),
-        }
-        room = FAILURE_MAX_BYTES - len(FAILURE_ATTRIBUTE) - len("String")
-        # The end of a traceback tells where it happened.
-        fields["traceback"] = _cut(self.traceback, room - len(_json(fields)), end=True)
-        return _json(fields)
-
-
-_json = json.JSONEncoder(separators=(",", ":")).encode
-
-
-def _cut(text: str, room: int, *, end: bool = False) -> str:
-    """The beginning or end of a text that takes ``room`` bytes in JSON, where escapes take up to twelve a character."""
-    text = text[-room:] if end else text[:room]
-    while (size := len(_json(text)) - len('""')) > room:
-        keep = len(text) * room // size
-        text = text[len(text) - keep :] if end else text[:keep]
-    return text
-
-
-class DeadLetter(NamedTuple):
-    """A message in a dead letter queue: its body as it is to be sent again, and why it lies there."""
-
+class _Letter(NamedTuple):
     id: str
     body: str
     failure: Failure
     receipt: str | None = None
+    message_group: str | None = None
+    attributes: Mapping[str, Mapping[str, Any]] = _NONE
+
+
+class DeadLetter(_Letter, Injected):
+    """A message in a dead letter queue: its body as it is to be sent again, and why it lies there.
+
+    A task to which others leave their dead letters (``dead_letter_task=``) gets it for a parameter annotated
+    ``DeadLetter``. ``message_group`` is its group in a FIFO queue, and ``attributes`` are the message attributes that
+    it had besides.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, context: "TaskContext") -> "DeadLetter":
+        """The letter that started the task.
+
+        Raises:
+            ArgumentError: it was dispatched, or another trigger started it.
+        """
+        event = context.event
+        if _mapping(event).get("eventSource") == _SQS:
+            letter = cls.in_record(event)
+            if not letter.is_dispatch_of(context.task):
+                return letter
+        raise ArgumentError(
+            f"{context.task} takes a DeadLetter, and what started it is none: serve it by a ManagedAsyncTask that "
+            "others are given as dead_letter_task="
+        )
+
+    @classmethod
+    def in_record(cls, record: Mapping[str, Any]) -> "DeadLetter":
+        """Read the record of a Lambda function's event, as `read_dead_letter` does what SQS gives."""
+        message = {"MessageId": record["messageId"], "Body": record["body"], "Attributes": record.get("attributes", {})}
+        message |= {"MessageAttributes": _sqs_attributes(record), "ReceiptHandle": record["receiptHandle"]}
+        return read_dead_letter(message)
+
+    def is_dispatch_of(self, task: str) -> bool:
+        """Whether it is no dead letter at all, but a message that was dispatched to ``task``."""
+        return self.task == task and self.failure.shape == "redrive" and self.failure.source is None
 
     @property
     def task(self) -> str | None:
@@ -114,7 +107,10 @@ class DeadLetter(NamedTuple):
 
 
 def dead_letter_entry(body: str, *, reason: str, error: BaseException | None, delivery: "Delivery") -> Entry:
-    """The message for the dead letter queue: the untouched body, and the failure as one attribute."""
+    """The message for the dead letter queue: the untouched body, and the failure as one attribute.
+
+    Attributes that the message came with are kept beside it, if there is room for them.
+    """
     envelope = _envelope(body)
     failure = Failure(
         shape="task",
@@ -128,7 +124,31 @@ def dead_letter_entry(body: str, *, reason: str, error: BaseException | None, de
         source=delivery.source,
         chain=_chain(envelope),
     )
-    return Entry(_text(envelope.get("id")) or "?", body, attributes=((FAILURE_ATTRIBUTE, failure.attribute()),))
+    kept = _sqs_attributes(delivery.event)
+    free = SQS_MAX_BYTES - len(body.encode()) - sum(attribute_size(*one) for one in kept.items())
+    if len(kept) == _MAX_ATTRIBUTES or (kept and free < FAILURE_MAX_BYTES):
+        kept, free = {}, SQS_MAX_BYTES - len(body.encode())
+    envelope_id = _text(envelope.get("id")) or delivery.message_id or "?"
+    return Entry(
+        envelope_id,
+        body,
+        attributes={**kept, FAILURE_ATTRIBUTE: {"DataType": "String", "StringValue": failure.attribute(free)}},
+    )
+
+
+def _sqs_attributes(record: Any) -> dict[str, Mapping[str, Any]]:
+    """The message attributes of a record of SQS, as SQS itself spells them; of what is none, none."""
+    found: dict[str, Mapping[str, Any]] = {}
+    if _mapping(record).get("eventSource") != _SQS:
+        return found
+    for name, attribute in record.get("messageAttributes", {}).items():
+        if attribute["dataType"].startswith("Binary"):
+            from base64 import b64decode
+
+            found[name] = {"DataType": attribute["dataType"], "BinaryValue": b64decode(attribute["binaryValue"])}
+        else:
+            found[name] = {"DataType": attribute["dataType"], "StringValue": attribute["stringValue"]}
+    return found
 
 
 def write_dead_letter(
@@ -149,6 +169,9 @@ def write_dead_letter(
         logger.error("a message is given up, and %s names no queue for it: %s", ENV_DEAD_LETTER_QUEUE, reason)
         return False
     entry = dead_letter_entry(body, reason=reason, error=error, delivery=delivery)
+    if is_fifo(queue):
+        # Another delivery of the message that is given up must not write a second letter, its next redrive must.
+        entry = entry.ordered(group=delivery.group or entry.id, deduplication_id=f"{entry.id}:{delivery.message_id}")
     try:
         send_entries(queue_url(queue, client), [entry], client)
     except Exception:  # noqa: BLE001  (whatever keeps it from being written)
@@ -171,20 +194,27 @@ def _traceback(error: BaseException | None) -> str:
 def read_dead_letter(message: Mapping[str, Any]) -> DeadLetter:
     """Read a message as SQS's ReceiveMessage gives it (with all attributes), whichever of the five shapes it has."""
     body: str = message["Body"]
-    attributes = {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()}
+    all_attributes: Mapping[str, Mapping[str, Any]] = message.get("MessageAttributes", {})
+    attributes = {name: value.get("StringValue", "") for name, value in all_attributes.items()}
+    system = message.get("Attributes", {})
+    kept = _NONE
     record = _object(body)
     if FAILURE_ATTRIBUTE in attributes:
         failure = _ours(_object(attributes[FAILURE_ATTRIBUTE]))
+        kept = {name: value for name, value in all_attributes.items() if name != FAILURE_ATTRIBUTE}
     elif "ERROR_CODE" in attributes:
         failure = _schedule(attributes)
     elif "condition" not in _mapping(record.get("requestContext")):
-        failure = _redrive(message.get("Attributes", {}))
+        failure = _redrive(system)
+        kept = all_attributes
     elif "requestPayload" in record:
         failure = _destination(record)
-        body = _json(record["requestPayload"])
+        body = json.dumps(record["requestPayload"], separators=(",", ":"))
     else:
         failure = _stream(record)
-    return DeadLetter(message.get("MessageId", ""), body, failure, message.get("ReceiptHandle"))
+    return DeadLetter(
+        message.get("MessageId", ""), body, failure, message.get("ReceiptHandle"), system.get("MessageGroupId"), kept
+    )
 
 
 def _ours(found: dict[str, Any]) -> Failure:

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from runtime_lib.clients import client
@@ -17,7 +18,17 @@ from runtime_lib.contract import (
 from runtime_lib.errors import DispatchError, FailedMessage
 from runtime_lib.log import logger
 
-__all__ = ["Entry", "change_visibility", "delete", "queue_name", "queue_url", "send_entries", "show", "url_of_arn"]
+__all__ = [
+    "Entry",
+    "attribute_size",
+    "change_visibility",
+    "delete",
+    "queue_name",
+    "queue_url",
+    "send_entries",
+    "show",
+    "url_of_arn",
+]
 
 _SEND_ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.1
@@ -26,13 +37,13 @@ _urls: dict[tuple[Any, str], str] = {}
 
 
 class Entry(NamedTuple):
-    """One message to send; ``id`` tells it apart in errors. ``attributes`` are String attributes."""
+    """One message to send; ``id`` tells it apart in errors. ``attributes`` are message attributes as SQS takes them."""
 
     id: str
     body: str
     delay: int = 0
     group: str | None = None
-    attributes: tuple[tuple[str, str], ...] = ()
+    attributes: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     deduplication_id: str | None = None
 
     def ordered(self, *, group: str, deduplication_id: str) -> "Entry":
@@ -44,9 +55,7 @@ class Entry(NamedTuple):
 
     def size(self) -> int:
         """Bytes that count against SQS's limit: the body, and each attribute's name, type and value."""
-        return len(self.body.encode()) + sum(
-            len(name.encode()) + len("String") + len(value.encode()) for name, value in self.attributes
-        )
+        return len(self.body.encode()) + sum(attribute_size(*one) for one in self.attributes.items())
 
     def request(self, number: int) -> dict[str, Any]:
         """The entry of a SendMessageBatch request."""
@@ -58,10 +67,14 @@ class Entry(NamedTuple):
         if self.deduplication_id is not None:
             request["MessageDeduplicationId"] = self.deduplication_id
         if self.attributes:
-            request["MessageAttributes"] = {
-                name: {"DataType": "String", "StringValue": value} for name, value in self.attributes
-            }
+            request["MessageAttributes"] = self.attributes
         return request
+
+
+def attribute_size(name: str, attribute: Mapping[str, Any]) -> int:
+    """Bytes of a message attribute that count against SQS's limit."""
+    value = attribute.get("BinaryValue", b"") or attribute.get("StringValue", "").encode()
+    return len(name.encode()) + len(attribute["DataType"]) + len(value)
 
 
 def _token(text: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runtime_lib.clients import client as shared_client
-from runtime_lib.contract import Route
+from runtime_lib.contract import Route, is_fifo
 from runtime_lib.dead_letters import DeadLetter, receive_dead_letters
 from runtime_lib.errors import DispatchError
 from runtime_lib.queues import Entry, delete, queue_name, queue_url, send_entries
@@ -72,4 +72,10 @@ def _send_again(letter: DeadLetter, source: str | None, dead_letter_url: str, sq
     url = queue_url(route.target, sqs)
     if url == dead_letter_url:
         raise DispatchError(f"{queue_name(url)} is the dead letter queue itself: requeue to another queue")
-    send_entries(url, [Entry(letter.envelope_id or letter.id, letter.body, group=letter.group)], sqs)
+    envelope_id = letter.envelope_id or letter.id
+    entry = Entry(envelope_id, letter.body, group=letter.group, attributes=letter.attributes)
+    if is_fifo(url):
+        # The queue may still remember the message by its own id; the letter's makes the redrive another one, once.
+        group = letter.message_group or letter.group or letter.task or envelope_id
+        entry = entry.ordered(group=group, deduplication_id=f"{envelope_id}:{letter.id}")
+    send_entries(url, [entry], sqs)

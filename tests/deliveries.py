@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
-from runtime_lib.contract import FAILURE_ATTRIBUTE, Priority
+from runtime_lib.contract import FAILURE_ATTRIBUTE, SQS_FIFO_SUFFIX, Priority, is_fifo
 from runtime_lib.envelope import Envelope
 
 Event = dict[str, Any]
@@ -19,12 +20,13 @@ def body_of(task: str, *args: Any, metadata: Mapping[str, Any] | None = None, **
 
 
 class TaskQueue:
-    """The queue ``name`` and its dead letter queue, ``name``-DLQ."""
+    """The queue ``name`` and its dead letter queue, ``name``-DLQ; both are FIFO queues if the name is that of one."""
 
     def __init__(self, sqs: Any, name: str, *, max_receive_count: int | None = None) -> None:
         self._sqs = sqs
         self.name = name
-        self.dead_letter_queue = f"{name}-DLQ"
+        stem, suffix = (name.removesuffix(SQS_FIFO_SUFFIX), SQS_FIFO_SUFFIX) if is_fifo(name) else (name, "")
+        self.dead_letter_queue = f"{stem}-DLQ{suffix}"
         self.dead_letter_url = self._create(self.dead_letter_queue, {})
         redrive = {"deadLetterTargetArn": self._arn(self.dead_letter_url), "maxReceiveCount": str(max_receive_count)}
         self.url = self._create(name, {"RedrivePolicy": json.dumps(redrive)} if max_receive_count else {})
@@ -33,15 +35,17 @@ class TaskQueue:
         """Of every message that was delivered, by its receipt handle."""
 
     def _create(self, name: str, attributes: dict[str, str]) -> str:
+        attributes |= {"FifoQueue": "true"} if is_fifo(name) else {}
         return self._sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "300", **attributes})["QueueUrl"]
 
     def _arn(self, url: str) -> str:
         return self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
 
-    def send(self, *bodies: str) -> None:
-        """Put messages into the queue."""
+    def send(self, *bodies: str, group: str | None = None) -> None:
+        """Put messages into the queue; into a FIFO queue, in a group and each as often as it is sent."""
         for body in bodies:
-            self._sqs.send_message(QueueUrl=self.url, MessageBody=body)
+            order = {"MessageGroupId": group, "MessageDeduplicationId": str(uuid4())} if group else {}
+            self._sqs.send_message(QueueUrl=self.url, MessageBody=body, **order)
 
     def event(self, **system_attributes: Any) -> Event:
         """Receive all that is visible, up to 10, as an event; ``system_attributes`` are set in every record."""

@@ -4,22 +4,30 @@ A record that kills the process must not take its neighbours along. So whatever 
 else starts, and records that were received before — one of them may be the killer — run last and one at a time, in
 an order that alternates from delivery to delivery: those behind the killer in one are before it in the next. Only those
 whose last run this is run first: if there was no time for them so far, they must not be given up without having run.
+
+Of a batch task, the records that come for the first time run together; the others run alone like any other's.
 """
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
 
 from runtime_lib.context import Delivery
-from runtime_lib.contract import ENV_MAX_RECEIVE_COUNT, SQS_MAX_BATCH_ENTRIES
+from runtime_lib.contract import ENV_MAX_RECEIVE_COUNT, SQS_MAX_BATCH_ENTRIES, is_fifo
 from runtime_lib.errors import TaskError
 from runtime_lib.execution import DeadLettered, Message, Outcome, RetryAfter, admit, last_run, run_async
 from runtime_lib.handlers._running import run_in_loop, run_message
 from runtime_lib.log import logger
 from runtime_lib.record import Record
 
-__all__ = ["Batch"]
+if TYPE_CHECKING:
+    from runtime_lib.batches import BatchTask
+
+__all__ = ["Admission", "Admitted", "Batch", "by_suspicion"]
+
+Admitted = tuple[Record, Message]
+"""A record, and what is to run for it."""
 
 Admission = Callable[[str, Delivery], Message | Outcome]
 """Makes of a record what can be run, or says what becomes of it: `execution.admit` does so of envelopes."""
@@ -34,22 +42,27 @@ class Batch:
     """The records of one event; ``failed`` are the ids of those that are to be delivered again.
 
     Raises:
-        TaskError: it is no event of SQS, or that of a FIFO queue.
+        TaskError: it is no event of SQS.
     """
 
+    @staticmethod
+    def of(event: dict[str, Any], context: Any, *, admit: Admission = admit) -> "Batch":
+        """The batch of an event, which keeps the order of a FIFO queue.
+
+        Raises:
+            TaskError: it is no event of SQS.
+        """
+        if any(is_fifo(record["eventSourceARN"]) for record in _records(event)):
+            from runtime_lib.handlers._fifo_batch import FifoBatch
+
+            return FifoBatch(event, context, admit=admit)
+        return Batch(event, context, admit=admit)
+
     def __init__(self, event: dict[str, Any], context: Any, *, admit: Admission = admit) -> None:
-        if not isinstance(event, dict) or "Records" not in event:
-            found = sorted(event) if isinstance(event, dict) else type(event).__name__
-            raise TaskError(
-                f"this function works on a queue, and its events have Records, given {found!r:.200}: "
-                "send to the queue instead of invoking the function"
-            )
-        if any(record["eventSourceARN"].endswith(".fifo") for record in event["Records"]):
-            raise TaskError("this function runs the messages of a batch in an order of its own: use a standard queue")
         deadline = time.time() + context.get_remaining_time_in_millis() / 1000 if context else None
         self._admit = admit
         self._deadline = deadline
-        self._records = [_read(record, deadline, context) for record in event["Records"]]
+        self._records = [_read(record, deadline, context) for record in _records(event)]
         self._longest = 0.0
         self._finished: list[Record] = []
         self._not_started: list[Record] = []
@@ -57,66 +70,70 @@ class Batch:
 
     def process(self) -> "Batch":
         """Run every record for which there is time."""
-        fresh: list[tuple[Record, Message]] = []
-        suspects: list[tuple[Record, Message]] = []
-        urgent: list[tuple[Record, Message]] = []
+        admitted: list[Admitted] = []
         for record in self._records:
-            admitted = self._admit(record.body, record.delivery)
-            if not isinstance(admitted, Message):
-                self._settle(record, admitted)
-            elif record.delivery.attempt == 1:
-                fresh.append((record, admitted))
-            elif record.delivery.attempt < last_run(admitted.task.retry, record.delivery):
-                suspects.append((record, admitted))
+            message = self._admit(record.body, record.delivery)
+            if isinstance(message, Message):
+                admitted.append((record, message))
             else:
-                urgent.append((record, admitted))
-        self._run_one_by_one(_alternating(urgent))
-        self._run_one_by_one(sorted((one for one in fresh if not one[1].task.is_async), key=_age))
-        self._run_together([one for one in fresh if one[1].task.is_async])
-        self._run_one_by_one(_alternating(suspects))
-        self._give_back()
+                self._settle(record, message)
+        urgent, fresh, suspects = by_suspicion(admitted)
+        self._run_one_by_one(urgent)
+        self._run_one_by_one([one for one in fresh if not one[1].task.is_async])
+        self._run_together([one for one in fresh if one[1].task.is_async and not one[1].task.takes_batches], _at_once)
+        for records in _by_task(one for one in fresh if one[1].task.takes_batches):
+            self._run_together(records, _as_one)
+        self._run_one_by_one(suspects)
+        self._give_back("the function is about to time out")
         return self
 
-    def _run_one_by_one(self, records: "list[tuple[Record, Message]]") -> None:
+    def _run_one_by_one(self, records: list[Admitted]) -> None:
         for record, message in records:
-            if not self._has_time(record):
-                continue
-            self.delete_finished()
-            started = time.monotonic()
-            outcome = run_message(message, record.delivery)
-            self._longest = max(self._longest, time.monotonic() - started)
-            self._settle(record, outcome)
+            if self._has_time(record):
+                self._settle(record, self._run(record, message))
 
-    def _run_together(self, records: "list[tuple[Record, Message]]") -> None:
+    def _run(self, record: Record, message: Message) -> Outcome:
+        self.delete_finished()
+        started = time.monotonic()
+        outcome = run_message(message, record.delivery)
+        self._longest = max(self._longest, time.monotonic() - started)
+        return outcome
+
+    def _run_together(
+        self,
+        records: list[Admitted],
+        run: Callable[[list[Admitted]], Coroutine[Any, Any, list[Outcome]]],
+    ) -> None:
         records = [one for one in records if self._has_time(one[0])]
         if not records:
             return
         self.delete_finished()
         started = time.monotonic()
-        outcomes = run_in_loop(
-            _gather(run_async(task, envelope, record.delivery) for record, (task, envelope) in records)
-        )
+        outcomes = run_in_loop(run(records))
         self._longest = max(self._longest, time.monotonic() - started)
         for (record, _), outcome in zip(records, outcomes, strict=True):
             self._settle(record, outcome)
 
     def _has_time(self, record: Record) -> bool:
-        """Whether there is time for one that takes as long as the longest so far."""
-        if self._seconds_left() >= self._longest + _SECONDS_TO_REPORT:
+        """Whether there is time for one that takes as long as the longest so far; if not, it is given back."""
+        if self._is_time_left():
             return True
         self._not_started.append(record)
         return False
 
+    def _is_time_left(self) -> bool:
+        return self._seconds_left() >= self._longest + _SECONDS_TO_REPORT
+
     def _seconds_left(self) -> float:
         return float("inf") if self._deadline is None else self._deadline - time.time()
 
-    def _give_back(self) -> None:
+    def _give_back(self, reason: str) -> None:
         """Let what was not started be delivered again at once, as far as there is time to ask for it."""
         if not self._not_started:
             return
         from runtime_lib.queues import show
 
-        logger.warning("%d messages are not started: the function is about to time out", len(self._not_started))
+        logger.warning("%d messages are not started: %s", len(self._not_started), reason)
         self.failed += [record.id for record in self._not_started]
         for url, receipts in _by_queue(self._not_started):
             for start in range(0, len(receipts), SQS_MAX_BATCH_ENTRIES):
@@ -160,6 +177,17 @@ class Batch:
         return {"batchItemFailures": [{"itemIdentifier": record_id} for record_id in self.failed]}
 
 
+def _records(event: Any) -> list[dict[str, Any]]:
+    if not isinstance(event, dict) or "Records" not in event:
+        found = sorted(event) if isinstance(event, dict) else type(event).__name__
+        raise TaskError(
+            f"this function works on a queue, and its events have Records, given {found!r:.200}: "
+            "send to the queue instead of invoking the function"
+        )
+    records: list[dict[str, Any]] = event["Records"]
+    return records
+
+
 def _read(record: dict[str, Any], deadline: float | None, context: Any) -> Record:
     """A record from the event's form of a message."""
     from runtime_lib.queues import url_of_arn
@@ -186,13 +214,29 @@ def _by_queue(records: Iterable[Record]) -> Iterable[tuple[str, list[str]]]:
     return receipts.items()
 
 
-def _age(one: "tuple[Record, Message]") -> tuple[float, str]:
+def _age(one: Admitted) -> tuple[float, str]:
     return one[0].delivery.sent_at or 0.0, one[0].id
 
 
-def _alternating(suspects: "list[tuple[Record, Message]]") -> "list[tuple[Record, Message]]":
+def by_suspicion(records: Iterable[Admitted]) -> tuple[list[Admitted], list[Admitted], list[Admitted]]:
+    """Those whose last run this is, those that come for the first time, and those that came before; each in order."""
+    urgent: list[Admitted] = []
+    fresh: list[Admitted] = []
+    suspects: list[Admitted] = []
+    for one in records:
+        record, message = one
+        if record.delivery.attempt == 1:
+            fresh.append(one)
+        elif record.delivery.attempt < last_run(message.task.retry, record.delivery):
+            suspects.append(one)
+        else:
+            urgent.append(one)
+    return _alternating(urgent), sorted(fresh, key=_age), _alternating(suspects)
+
+
+def _alternating(suspects: list[Admitted]) -> list[Admitted]:
     """Fewest receives first; of equal ones the oldest first at odd deliveries, the newest first at even ones."""
-    by_attempt: dict[int, list[tuple[Record, Message]]] = {}
+    by_attempt: dict[int, list[Admitted]] = {}
     for one in suspects:
         by_attempt.setdefault(one[0].delivery.attempt, []).append(one)
     return [
@@ -200,7 +244,22 @@ def _alternating(suspects: "list[tuple[Record, Message]]") -> "list[tuple[Record
     ]
 
 
-async def _gather(runs: Iterable[Awaitable[Outcome]]) -> list[Outcome]:
+def _by_task(records: Iterable[Admitted]) -> Iterable[list[Admitted]]:
+    tasks: dict[str, list[Admitted]] = {}
+    for one in records:
+        tasks.setdefault(one[1].task.name, []).append(one)
+    return tasks.values()
+
+
+async def _at_once(records: list[Admitted]) -> list[Outcome]:
+    """Run messages of async tasks side by side."""
     from asyncio import gather
 
+    runs = (run_async(task, envelope, record.delivery) for record, (task, envelope) in records)
     return list(await gather(*runs))
+
+
+async def _as_one(records: list[Admitted]) -> list[Outcome]:
+    """Run messages of one batch task by one call."""
+    task: BatchTask[Any, Any] = records[0][1].task  # type: ignore[assignment]  (it takes batches)
+    return await task.run_together([(message.envelope, record.delivery) for record, message in records])

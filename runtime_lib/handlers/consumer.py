@@ -47,7 +47,7 @@ def process_messages_for_lambda_consumer(
 
 
 def _sqs(event: dict[str, Any], context: Any, *, return_failures: bool) -> dict[str, Any] | None:
-    batch = Batch(event, context).process()
+    batch = Batch.of(event, context).process()
     if return_failures:
         return batch.response()
     if batch.failed:

@@ -15,4 +15,4 @@ start()
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Run the messages of an SQS event and report those that are to be delivered again."""
-    return Batch(event, context).process().response()
+    return Batch.of(event, context).process().response()

@@ -1,5 +1,6 @@
 """Shared by the tests of constructs_lib's source reading, and by those of the handlers and the polling worker."""
 
+import json
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -106,3 +107,33 @@ def answers(sqs: Any) -> Iterator[Answers]:
     yield prepare
     for event, answer in prepared:
         sqs.meta.events.unregister(event, answer)
+
+
+@pytest.fixture
+def journal(queue: TaskQueue) -> Iterator[list[str]]:
+    """The tasks of tests.sqs_tasks that ran, and what was asked of SQS, in order."""
+    from tests.sqs_tasks import ran  # noqa: PLC0415  (its tasks are registered where they are used)
+
+    ran.clear()
+
+    def note(params: dict[str, Any], model: Any, **_: Any) -> None:
+        if model.name == "DeleteMessageBatch":
+            ran.append("delete " + " ".join(name(entry["ReceiptHandle"]) for entry in params["Entries"]))
+        elif model.name == "ChangeMessageVisibilityBatch":
+            assert {entry["VisibilityTimeout"] for entry in params["Entries"]} == {0}
+            ran.append("show " + " ".join(name(entry["ReceiptHandle"]) for entry in params["Entries"]))
+        elif model.name == "ChangeMessageVisibility":
+            ran.append(f"hide {name(params['ReceiptHandle'])} for {params['VisibilityTimeout']}")
+        elif model.name == "SendMessageBatch":
+            ran.append("dead-letter")
+
+    def name(receipt: str) -> str:
+        try:
+            return json.loads(queue.bodies[receipt])["args"][0]
+        except ValueError:
+            return queue.bodies[receipt]
+
+    events = clients.client("sqs").meta.events
+    events.register("provide-client-params.sqs", note)
+    yield ran
+    events.unregister("provide-client-params.sqs", note)

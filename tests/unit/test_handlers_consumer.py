@@ -140,16 +140,6 @@ def test_it_fails_the_event_if_there_is_no_dead_letter_queue(queue: TaskQueue, m
     assert ran == ["a"]
 
 
-def test_messages_of_a_fifo_queue_are_refused_before_any_runs(queue: TaskQueue) -> None:
-    """They would run in another order, and go on behind one that failed."""
-    queue.send(message("runs", "a"))
-    event = queue.event()
-    event["Records"][0]["eventSourceARN"] += ".fifo"
-    with pytest.raises(TaskError, match="use a standard queue"):
-        process_messages_for_lambda_consumer(event)
-    assert ran == []
-
-
 @pytest.mark.parametrize("event", [{}, [], {"Records": []}, {"Records": {}}, {"Records": ["x"]}, {"Records": [{}]}, 7])
 def test_any_other_event_is_refused(event: Any) -> None:
     with pytest.raises(TaskError, match="an SQS or SNS event has Records with their eventSource"):

@@ -1,141 +1,20 @@
 """What becomes of the messages of an SQS event."""
 
 import json
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from runtime_lib import Discard, Reject, Retry, RetryLater, TaskError, clients, contract, task
+from runtime_lib import clients, contract
 from runtime_lib.handlers import managed_async_task, priority_task_queues
 from runtime_lib.handlers.managed_async_task import handler
-from tests.deliveries import Event, TaskQueue, body_of
+from tests.deliveries import TaskQueue
+from tests.sqs_tasks import changed, failed, message, outcome_of, ran
 
-NAMES = {
-    "runs",
-    "fails",
-    "afails",
-    "asks",
-    "discards",
-    "rejects",
-    "exits",
-    "given_up",
-    "never",
-    "typed",
-    "aruns",
-    "takes_a_while",
-}
-ran: list[str] = []
-"""The tasks that ran, and what was asked of SQS, in order."""
-
-
-def message(name: str, *args: Any, metadata: dict[str, Any] | None = None, **kwargs: Any) -> str:
-    assert name in NAMES
-    return body_of(f"{__name__}.{name}", *args, metadata=metadata, **kwargs)
-
-
-@pytest.fixture(autouse=True)
-def journal(queue: TaskQueue) -> Iterator[list[str]]:
-    ran.clear()
-
-    def note(params: dict[str, Any], model: Any, **_: Any) -> None:
-        if model.name == "DeleteMessageBatch":
-            ran.append("delete " + " ".join(name(entry["ReceiptHandle"]) for entry in params["Entries"]))
-        elif model.name == "ChangeMessageVisibilityBatch":
-            assert {entry["VisibilityTimeout"] for entry in params["Entries"]} == {0}
-            ran.append("show " + " ".join(name(entry["ReceiptHandle"]) for entry in params["Entries"]))
-        elif model.name == "ChangeMessageVisibility":
-            ran.append(f"hide {name(params['ReceiptHandle'])} for {params['VisibilityTimeout']}")
-        elif model.name == "SendMessageBatch":
-            ran.append("dead-letter")
-
-    def name(receipt: str) -> str:
-        try:
-            return json.loads(queue.bodies[receipt])["args"][0]
-        except ValueError:
-            return queue.bodies[receipt]
-
-    events = clients.client("sqs").meta.events
-    events.register("provide-client-params.sqs", note)
-    yield ran
-    events.unregister("provide-client-params.sqs", note)
-
-
-@task
-def runs(name: str) -> None:
-    ran.append(name)
-
-
-@task
-async def aruns(name: str) -> None:
-    ran.append(name)
-
-
-@task(retry=Retry(3, first_delay=30, jitter="none"))
-def fails(name: str) -> None:
-    ran.append(name)
-    raise LookupError("no such order")
-
-
-@task
-async def afails(name: str) -> None:
-    raise LookupError(name)
-
-
-@task
-def asks(name: str) -> None:
-    raise RetryLater(120)
-
-
-@task
-def discards(name: str) -> None:
-    raise Discard("done already")
-
-
-@task
-def rejects(name: str) -> None:
-    raise Reject("no such customer")
-
-
-@task(retry=Retry(3, give_up_on=[LookupError]))
-def given_up(name: str) -> None:
-    raise KeyError(name)
-
-
-@task(retry="never")
-def never(name: str) -> None:
-    ran.append(name)
-    raise ValueError("never again")
-
-
-@task
-def typed(name: str, count: int) -> None:
-    ran.append(f"{name} {count!r}")
-
-
-def failed(event: Event) -> list[str]:
-    """The bodies that the handler reports."""
-    response = handler(event, None)
-    bodies = {record["messageId"]: record["body"] for record in event["Records"]}
-    return [bodies[one["itemIdentifier"]] for one in response["batchItemFailures"]]
-
-
-def outcome_of(queue: TaskQueue, body: str, **system_attributes: Any) -> tuple[bool, dict[str, Any] | None]:
-    """Whether a message goes back to its queue, and its dead letter; a neighbour on each side has to run once."""
-    queue.send(message("runs", "before"), body, message("aruns", "after"))
-    event = queue.event()
-    for record in event["Records"]:
-        if record["body"] == body:
-            record["attributes"] |= {name: str(value) for name, value in system_attributes.items()}
-    back = failed(event)
-    assert [ran.count(name) for name in ("before", "after")] == [1, 1]
-    assert back in ([], [body])
-    letters = queue.failures()
-    assert letters.keys() <= {body}
-    return back == [body], letters.get(body)
+pytestmark = pytest.mark.usefixtures("journal")
 
 
 @pytest.mark.parametrize("module", [managed_async_task, priority_task_queues])
@@ -207,118 +86,6 @@ def test_a_message_that_ended_every_delivery_is_dead_lettered_before_sqs_does_it
     assert failure
     assert failure["reason"] == "4 deliveries ended without a report: timeout, out of memory or killed"
     assert "x" not in ran
-
-
-# --- Messages that are none ------------------------------------------------------------------------------------------
-
-
-def changed(**fields: Any) -> str:
-    """A message with other fields; None leaves one out."""
-    whole = json.loads(message("runs", "x"))
-    whole["metadata"] |= fields.pop("metadata", {})
-    whole |= fields
-    whole["metadata"] = {name: value for name, value in whole["metadata"].items() if value is not None}
-    return json.dumps({name: value for name, value in whole.items() if value is not None})
-
-
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        ("order 7", "the message is not JSON: Expecting value"),
-        ("[1]", "the message is an array: expected an object"),
-        ("null", "the message is null: expected an object"),
-        ("{}", "id is missing: expected a string"),
-        (changed(args=[float("nan")]), "the message is not JSON: NaN is no JSON number"),
-        ("[" * 100_000, "the message is not JSON"),
-        (changed(id=None), "id is missing: expected a string"),
-        (changed(id=7), "id is a whole number: expected a string"),
-        (changed(task=None), "task is missing: expected a string"),
-        (changed(task=""), "task is empty: expected a string that is not"),
-        (changed(task=["x"]), "task is an array: expected a string"),
-        (changed(args={}), "args is an object: expected an array"),
-        (changed(args="xy"), "args is a string: expected an array"),
-        (changed(kwargs=[]), "kwargs is an array: expected an object"),
-        (changed(headers="x"), "headers is a string: expected an object"),
-        (changed(headers=None), "headers is missing: expected an object"),
-        (changed(metadata={"priority": "urgent"}), "metadata.priority is 'urgent': expected one of default, high"),
-        (changed(metadata={"priority": None}), "metadata.priority is missing: expected a string"),
-        (changed(metadata={"timestamp": "yesterday"}), "metadata.timestamp is 'yesterday': expected epoch"),
-        (changed(metadata={"version": 1}), "metadata.version is a whole number: expected a string"),
-        (changed(metadata={"hops": "2"}), "metadata.hops is a string: expected a whole number"),
-        (changed(args=[]), "runs() missing 1 required positional argument: 'name'"),
-        (changed(args=[["x"]]), "runs() argument 'name' takes str, given list"),
-        (changed(kwargs={"cc": 1}), "runs() got an unexpected keyword argument 'cc'"),
-        (changed(metadata={"hops": 17, "chain": "first"}), "17 tasks dispatched one another (max_hops is 16)"),
-    ],
-)
-def test_a_malformed_message_is_dead_lettered_at_once_with_what_is_wrong(
-    body: str, reason: str, queue: TaskQueue
-) -> None:
-    back, failure = outcome_of(queue, body)
-    assert not back
-    assert failure
-    assert reason in failure["reason"]
-
-
-def test_arguments_are_converted_where_that_is_lossless(queue: TaskQueue) -> None:
-    assert outcome_of(queue, message("typed", "x", "7")) == (False, None)
-    assert "x 7" in ran
-
-
-UNKNOWN = {
-    "unknown task": changed(task="shop.mail.sned"),
-    "newer format": changed(metadata={"version": "2.0"}),
-    "newer arguments": changed(metadata={"schema": 2}),
-}
-
-
-@pytest.mark.parametrize("body", UNKNOWN.values(), ids=UNKNOWN)
-def test_what_only_a_newer_worker_can_run_waits_for_one(body: str, queue: TaskQueue) -> None:
-    assert outcome_of(queue, body) == (True, None)
-    assert "hide x for 60" in ran
-
-
-@pytest.mark.parametrize("body", UNKNOWN.values(), ids=UNKNOWN)
-def test_it_waits_no_longer_than_an_hour(body: str, queue: TaskQueue) -> None:
-    back, failure = outcome_of(queue, body, SentTimestamp=1000 * round(time.time() - 3_601))
-    assert not back
-    assert failure
-    assert re.search(r"\(waited 36\d\d s for a worker that can run it\)", failure["reason"])
-
-
-@pytest.mark.parametrize("body", UNKNOWN.values(), ids=UNKNOWN)
-def test_it_is_dead_lettered_by_us_before_sqs_does_it(
-    body: str, queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(contract.ENV_MAX_RECEIVE_COUNT, "4")
-    assert outcome_of(queue, body, ApproximateReceiveCount=4)[1] is not None
-
-
-def test_an_unknown_task_names_the_nearest(queue: TaskQueue) -> None:
-    body = body_of(f"{__name__}.runns", "x")
-    failure = outcome_of(queue, body, SentTimestamp=1)[1]
-    assert failure
-    assert f"no task called '{__name__}.runns' is registered here; did you mean '{__name__}.runs'?" in failure["reason"]
-
-
-def test_a_notification_of_a_topic_carries_a_message(queue: TaskQueue) -> None:
-    notification = {"Type": "Notification", "TopicArn": "arn:aws:sns:…", "Message": message("runs", "x")}
-    queue.send(json.dumps(notification))
-    assert failed(queue.event()) == []
-    assert ran == ["x"]
-
-
-def test_a_notification_of_something_else_is_malformed(queue: TaskQueue) -> None:
-    failure = outcome_of(queue, json.dumps({"Type": "Notification", "Message": "order 7"}))[1]
-    assert failure
-    assert "the message is not JSON" in failure["reason"]
-
-
-@pytest.mark.parametrize("event", [json.loads(message("runs", "x")), {}, None, [], "order 7"])
-def test_an_invocation_without_a_queue_is_refused(event: Any) -> None:
-    with pytest.raises(TaskError, match="this function works on a queue, and its events have Records, given"):
-        handler(event, None)
-    assert ran == []
 
 
 # --- The dead letter queue cannot be written -------------------------------------------------------------------------
@@ -408,12 +175,6 @@ def test_records_are_not_started_when_the_function_is_about_to_time_out(queue: T
     assert len(response["batchItemFailures"]) == 3
     assert ran == ["show a b c"]
     assert len(queue.event()["Records"]) == 3
-
-
-@task
-def takes_a_while(name: str) -> None:
-    time.sleep(0.3)
-    ran.append(name)
 
 
 def test_there_is_time_for_one_as_long_as_the_longest_and_for_the_report(queue: TaskQueue) -> None:

@@ -109,10 +109,16 @@ def test_a_request_has_at_most_ten_messages_and_one_mebibyte(sizes: list[int], e
 
 def test_bytes_are_counted_and_attributes_with_them() -> None:
     assert Entry("x", "ö").size() == 2
-    assert Entry("x", "a", attributes=(("Name", "ö"),)).size() == 1 + 4 + len("String") + 2
+    text = {"DataType": "String", "StringValue": "ö"}
+    assert Entry("x", "a", attributes={"Name": text}).size() == 1 + 4 + len("String") + 2
+    assert Entry("x", "a", attributes={"N": {"DataType": "Binary", "BinaryValue": b"1"}}).size() == 1 + 1 + 6 + 1
 
 
 def test_boto3_takes_the_request() -> None:
+    attributes = {
+        "Name": {"DataType": "String", "StringValue": "v"},
+        "Bytes": {"DataType": "Binary", "BinaryValue": b"v"},
+    }
     client = boto3.client("sqs", region_name="eu-west-1")
     with Stubber(client) as stub:
         stub.add_response(
@@ -126,13 +132,13 @@ def test_boto3_takes_the_request() -> None:
                         "MessageBody": "a",
                         "DelaySeconds": 5,
                         "MessageGroupId": "g",
-                        "MessageAttributes": {"Name": {"DataType": "String", "StringValue": "v"}},
+                        "MessageAttributes": attributes,
                     },
                     {"Id": "1", "MessageBody": "b"},
                 ],
             },
         )
-        queues.send_entries(URL, [Entry("x", "a", 5, "g", (("Name", "v"),)), Entry("y", "b")], client)
+        queues.send_entries(URL, [Entry("x", "a", 5, "g", attributes), Entry("y", "b")], client)
 
 
 # --- Names and URLs --------------------------------------------------------------------------------------------------
