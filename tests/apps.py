@@ -1,6 +1,7 @@
 """Apps for tests of constructs: the code they run, stacks to put them in, and templates to look at."""
 
 import atexit
+import json
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -16,11 +17,10 @@ from constructs import Construct
 from constructs_lib import (
     ApiTask,
     BackgroundTaskFunction,
-    EventTask,
     ManagedAsyncTask,
     PriorityTaskQueues,
     ScheduledTask,
-    StreamTask,
+    StageConfig,
     TaskApi,
     TaskCode,
 )
@@ -53,6 +53,13 @@ def new_app(context: Mapping[str, Any] | None = None) -> cdk.App:
 def new_stack(name: str = "Shop", context: Mapping[str, Any] | None = None, **props: Any) -> cdk.Stack:
     """A stack in an app of its own."""
     return cdk.Stack(new_app(context), name, **props)
+
+
+def new_config(data: Mapping[str, Any], scope: Construct, *, stage: str | None = None) -> StageConfig:
+    """A configuration file, ``stages.json``, that has been read."""
+    file = Path(mkdtemp(dir=_outputs())) / "stages.json"
+    file.write_text(json.dumps(data))
+    return StageConfig.from_file(file, scope, stage=stage)
 
 
 def add_invoice(scope: Construct, construct_id: str = "Invoice", **arguments: Any) -> ManagedAsyncTask:

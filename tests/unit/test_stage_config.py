@@ -1,8 +1,5 @@
 """A configuration file as the constructs use it."""
 
-import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
@@ -11,30 +8,27 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_logs as logs
 from aws_cdk.assertions import Annotations, Match
 
-from constructs_lib import StageConfig
-from tests.apps import add_invoice, add_mail, add_receipts, allowed, environment, new_app, new_stack, only, resources
-
-Config = Callable[..., StageConfig]
+from tests.apps import (
+    add_invoice,
+    add_mail,
+    add_nightly,
+    add_receipts,
+    allowed,
+    environment,
+    new_app,
+    new_config,
+    new_stack,
+    only,
+    resources,
+)
 
 LAYER = "arn:aws:lambda:eu-west-1:123456789012:layer:{}:1"
 POLICY = "arn:aws:iam::aws:policy/{}"
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
-    """Writes a file and reads it."""
-
-    def read(data: Any, scope: Any, *, stage: str | None = None) -> StageConfig:
-        file = tmp_path / "stages.json"
-        file.write_text(json.dumps(data))
-        return StageConfig.from_file(file, scope, stage=stage)
-
-    return read
-
-
-def _invoice(config: Config, data: Any, *, stage: str | None = None, **explicit: Any) -> cdk.Stack:
+def _invoice(data: Any, *, stage: str | None = None, **explicit: Any) -> cdk.Stack:
     stack = new_stack()
-    add_invoice(stack, **config(data, stack, stage=stage).task("Invoice", **explicit))
+    add_invoice(stack, **new_config(data, stack, stage=stage).task("Invoice", **explicit))
     return stack
 
 
@@ -67,8 +61,8 @@ EVERY_LEVEL = {
 }
 
 
-def test_levels_add_up_from_the_app_to_a_task_in_its_stage(config: Config) -> None:
-    stack = _invoice(config, EVERY_LEVEL, stage="prod")
+def test_levels_add_up_from_the_app_to_a_task_in_its_stage() -> None:
+    stack = _invoice(EVERY_LEVEL, stage="prod")
     function = only(stack, "AWS::Lambda::Function")
     assert function["MemorySize"] == 512
     assert function["Layers"] == [LAYER.format(name) for name in ("app", "stage", "task", "a-task-in-a-stage")]
@@ -77,23 +71,22 @@ def test_levels_add_up_from_the_app_to_a_task_in_its_stage(config: Config) -> No
     assert "DEV" not in variables
 
 
-def test_without_a_stage_only_the_levels_of_app_and_task_apply(config: Config) -> None:
-    function = only(_invoice(config, EVERY_LEVEL), "AWS::Lambda::Function")
+def test_without_a_stage_only_the_levels_of_app_and_task_apply() -> None:
+    function = only(_invoice(EVERY_LEVEL), "AWS::Lambda::Function")
     assert function["MemorySize"] == 512
     assert function["Layers"] == [LAYER.format("app"), LAYER.format("task")]
 
 
-def test_a_task_that_the_file_does_not_have_gets_what_is_for_all(config: Config) -> None:
+def test_a_task_that_the_file_does_not_have_gets_what_is_for_all() -> None:
     stack = new_stack()
-    options = config(EVERY_LEVEL, stack, stage="dev").task("Unlisted")
+    options = new_config(EVERY_LEVEL, stack, stage="dev").task("Unlisted")
     assert options["memory_size"] == 1024
     assert options["environment"] == {"APP": "app", "LAST": "app", "DEV": "dev"}
 
 
-def test_every_option_of_a_task_reaches_its_resource(config: Config) -> None:
+def test_every_option_of_a_task_reaches_its_resource() -> None:
     topic = {"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": "$QUEUEID"}}
     stack = _invoice(
-        config,
         {
             "environment_variables": {"BUCKET": {"Fn::ImportValue": "bucket"}, "Ref": "x"},
             "policies": [
@@ -142,16 +135,16 @@ def test_every_option_of_a_task_reaches_its_resource(config: Config) -> None:
     assert only(stack, "AWS::SNS::Topic")["DisplayName"].startswith("InvoiceQueue")
 
 
-def test_what_names_layers_and_policies_adds_nothing_to_the_stack(config: Config) -> None:
-    stack = _invoice(config, {"layers": [LAYER.format("a")], "policies": [POLICY.format("ReadOnlyAccess")]})
+def test_what_names_layers_and_policies_adds_nothing_to_the_stack() -> None:
+    stack = _invoice({"layers": [LAYER.format("a")], "policies": [POLICY.format("ReadOnlyAccess")]})
     plain = new_stack()
     add_invoice(plain)
     assert [child.node.id for child in stack.node.children] == [child.node.id for child in plain.node.children]
 
 
-def test_one_file_of_an_app_serves_functions_of_several_stacks(config: Config) -> None:
+def test_one_file_of_an_app_serves_functions_of_several_stacks() -> None:
     app = new_app()
-    options = config({"layers": [LAYER.format("a")], "memory": 256}, app)
+    options = new_config({"layers": [LAYER.format("a")], "memory": 256}, app)
     first, second = cdk.Stack(app, "First"), cdk.Stack(app, "Second")
     add_invoice(first, **options.task("Invoice"))
     add_mail(second, **options.function("Mail"))
@@ -159,57 +152,58 @@ def test_one_file_of_an_app_serves_functions_of_several_stacks(config: Config) -
         assert only(stack, "AWS::Lambda::Function")["Layers"] == [LAYER.format("a")]
 
 
-def test_other_constructs_get_the_options_of_their_functions(config: Config) -> None:
+def test_other_constructs_get_the_options_of_their_functions() -> None:
     stack = new_stack()
     data = {"memory": 256, "max_concurrency": 5, "queue_age_alarm": 60, "managed_queue_extras": [{}], "paused": True}
-    options = config(data, stack).function("Receipts", timeout=cdk.Duration.seconds(5))
+    options = new_config(data, stack).function("Receipts", timeout=cdk.Duration.seconds(5))
     assert options.keys() == {"memory_size", "timeout"}
     add_receipts(stack, **options)
     assert only(stack, "AWS::Lambda::Function")["MemorySize"] == 256
 
 
-def test_a_schedule_is_paused_in_its_stage(config: Config) -> None:
-    data = {"memory": 256, "stages": {"dev": {"paused": True}, "prod": {}}}
-    for stage, expected in (("dev", {"memory_size": 256, "enabled": False}), ("prod", {"memory_size": 256})):
-        assert config(data, new_stack(), stage=stage).schedule("Nightly") == expected
-
-
-def test_a_schedule_with_a_target_has_no_options_of_a_function(config: Config) -> None:
+@pytest.mark.parametrize(("stage", "state"), [("dev", "DISABLED"), ("prod", "ENABLED")])
+def test_a_schedule_is_paused_in_its_stage(stage: str, state: str) -> None:
     stack = new_stack()
-    target = add_mail(stack)
-    options = config({"memory": 256, "paused": False}, stack).schedule("Nightly", target=target)
-    assert options == {"enabled": True, "target": target}
+    data = {"memory": 256, "stages": {"dev": {"paused": True}, "prod": {}}}
+    add_nightly(stack, **new_config(data, stack, stage=stage).schedule("Nightly"))
+    assert only(stack, "AWS::Scheduler::Schedule")["State"] == state
+    assert only(stack, "AWS::Lambda::Function")["MemorySize"] == 256
+
+
+def test_a_schedule_with_a_target_has_no_options_of_a_function() -> None:
+    stack = new_stack()
+    target = add_invoice(stack)
+    options = new_config({"memory": 256, "paused": True}, stack).schedule("Nightly", target=target)
+    assert options == {"enabled": False, "target": target}
 
 
 # --- What the code says ----------------------------------------------------------------------------------------------
 
 
-def test_what_the_code_says_wins(config: Config) -> None:
-    stack = _invoice(
-        config, {"memory": 128, "timeout": 30, "logging": {"level": "INFO"}}, memory_size=512, log_level="DEBUG"
-    )
+def test_what_the_code_says_wins() -> None:
+    stack = _invoice({"memory": 128, "timeout": 30, "logging": {"level": "INFO"}}, memory_size=512, log_level="DEBUG")
     function = only(stack, "AWS::Lambda::Function")
     assert (function["MemorySize"], function["Timeout"]) == (512, 30)
     assert function["LoggingConfig"]["ApplicationLogLevel"] == "DEBUG"
 
 
-def test_variables_and_tags_of_the_code_are_added_and_win_by_name(config: Config) -> None:
+def test_variables_and_tags_of_the_code_are_added_and_win_by_name() -> None:
     stack = new_stack()
     data = {"environment_variables": {"A": "file", "B": "file"}, "tags": {"a": "file", "b": "file"}}
-    options = config(data, stack).task("Invoice", environment={"B": "code", "C": "code"}, tags={"b": "code"})
+    options = new_config(data, stack).task("Invoice", environment={"B": "code", "C": "code"}, tags={"b": "code"})
     assert options["environment"] == {"A": "file", "B": "code", "C": "code"}
     assert options["tags"] == {"a": "file", "b": "code"}
 
 
-def test_lists_of_the_code_replace_those_of_the_file(config: Config) -> None:
+def test_lists_of_the_code_replace_those_of_the_file() -> None:
     stack = new_stack()
     data = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"], "managed_queue_extras": [{"Type": "A::B::C"}]}
-    options = config(data, stack).task("Invoice", subnet_ids=["subnet-2"], managed_queue_extras=[])
+    options = new_config(data, stack).task("Invoice", subnet_ids=["subnet-2"], managed_queue_extras=[])
     assert options == {"subnet_ids": ["subnet-2"], "security_group_ids": ["sg-1"], "managed_queue_extras": []}
 
 
 @pytest.mark.parametrize("given", ["vpc", "vpc_subnets", "security_groups"])
-def test_a_network_of_the_code_takes_the_place_of_that_of_the_file(config: Config, given: str) -> None:
+def test_a_network_of_the_code_takes_the_place_of_that_of_the_file(given: str) -> None:
     stack = new_stack()
     objects: dict[str, Any] = {
         "vpc": ec2.Vpc(stack, "Network", max_azs=1, nat_gateways=0),
@@ -217,64 +211,64 @@ def test_a_network_of_the_code_takes_the_place_of_that_of_the_file(config: Confi
         "security_groups": [],
     }
     data = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
-    assert config(data, stack).task("Invoice", **{given: objects[given]}).keys() == {given}
+    assert new_config(data, stack).task("Invoice", **{given: objects[given]}).keys() == {given}
 
 
-def test_a_log_group_of_the_code_takes_the_place_of_the_retention_of_the_file(config: Config) -> None:
+def test_a_log_group_of_the_code_takes_the_place_of_the_retention_of_the_file() -> None:
     stack = new_stack()
-    options = config({"logging": {"retention": 7}}, stack).task("Invoice", log_group=logs.LogGroup(stack, "Logs"))
+    options = new_config({"logging": {"retention": 7}}, stack).task("Invoice", log_group=logs.LogGroup(stack, "Logs"))
     assert options.keys() == {"log_group"}
 
 
-def test_a_log_level_of_the_code_wins_however_the_file_spells_it(config: Config) -> None:
-    stack = _invoice(config, {"environment_variables": {"LOG_LEVEL": "INFO", "CURRENCY": "EUR"}}, log_level="DEBUG")
+def test_a_log_level_of_the_code_wins_however_the_file_spells_it() -> None:
+    stack = _invoice({"environment_variables": {"LOG_LEVEL": "INFO", "CURRENCY": "EUR"}}, log_level="DEBUG")
     assert environment(stack).items() >= {"LOG_LEVEL": "DEBUG", "CURRENCY": "EUR"}.items()
-    stack = _invoice(config, {"logging": {"level": "INFO"}}, environment={"LOG_LEVEL": "DEBUG"})
+    stack = _invoice({"logging": {"level": "INFO"}}, environment={"LOG_LEVEL": "DEBUG"})
     assert environment(stack)["LOG_LEVEL"] == "DEBUG"
 
 
 # --- The stage -------------------------------------------------------------------------------------------------------
 
 
-def test_the_stage_is_that_of_the_context_unless_the_code_says_another(config: Config) -> None:
+def test_the_stage_is_that_of_the_context_unless_the_code_says_another() -> None:
     app = new_app({"stage": "prod"})
-    assert config(EVERY_LEVEL, app).stage == "prod"
-    assert config(EVERY_LEVEL, app, stage="dev").stage == "dev"
-    assert config(EVERY_LEVEL, new_app()).stage is None
+    assert new_config(EVERY_LEVEL, app).stage == "prod"
+    assert new_config(EVERY_LEVEL, app, stage="dev").stage == "dev"
+    assert new_config(EVERY_LEVEL, new_app()).stage is None
 
 
-def test_a_stage_that_the_file_does_not_have_is_refused_with_those_it_has(config: Config) -> None:
+def test_a_stage_that_the_file_does_not_have_is_refused_with_those_it_has() -> None:
     with pytest.raises(ValueError, match=r"stages.json: stage is 'prdo', allowed is prod, dev: did you mean prod\?$"):
-        config(EVERY_LEVEL, new_app({"stage": "prdo"}))
+        new_config(EVERY_LEVEL, new_app({"stage": "prdo"}))
     with pytest.raises(ValueError, match=r"stage is 'canary', allowed is prod, dev: add an empty table stages\.canary"):
-        config(EVERY_LEVEL, new_app(), stage="canary")
+        new_config(EVERY_LEVEL, new_app(), stage="canary")
 
 
-def test_a_file_without_stages_serves_any(config: Config) -> None:
-    assert config({"memory": 256}, new_app({"stage": "canary"})).task("Invoice") == {"memory_size": 256}
+def test_a_file_without_stages_serves_any() -> None:
+    assert new_config({"memory": 256}, new_app({"stage": "canary"})).task("Invoice") == {"memory_size": 256}
 
 
-def test_stages_of_tasks_alone_are_the_stages_of_the_file(config: Config) -> None:
+def test_stages_of_tasks_alone_are_the_stages_of_the_file() -> None:
     data = {"tasks": {"Invoice": {"stages": {"prod": {"memory": 256}}}}}
-    assert config(data, new_app(), stage="prod").task("Invoice") == {"memory_size": 256}
+    assert new_config(data, new_app(), stage="prod").task("Invoice") == {"memory_size": 256}
     with pytest.raises(ValueError, match="stage is 'dev', allowed is prod"):
-        config(data, new_app(), stage="dev")
+        new_config(data, new_app(), stage="dev")
 
 
-def test_environment_for_the_requirements_is_that_of_the_stage_as_far_as_it_is_known(config: Config) -> None:
+def test_environment_for_the_requirements_is_that_of_the_stage_as_far_as_it_is_known() -> None:
     data = {
         "environment_variables": {"A": "app", "LATER": {"Ref": "AWS::Region"}},
         "stages": {"prod": {"environment_variables": {"B": "stage"}}},
         "tasks": {"Invoice": {"environment_variables": {"C": "task"}}},
     }
-    assert config(data, new_app(), stage="prod").environment == {"A": "app", "B": "stage"}
+    assert new_config(data, new_app(), stage="prod").environment == {"A": "app", "B": "stage"}
 
 
 # --- What nobody asked for -------------------------------------------------------------------------------------------
 
 
-def test_a_task_of_the_file_that_no_construct_asked_for_is_warned_about_with_the_nearest_name(config: Config) -> None:
-    stack = _invoice(config, {"tasks": {"Invioce": {"memory": 256}, "Zzz": {}}})
+def test_a_task_of_the_file_that_no_construct_asked_for_is_warned_about_with_the_nearest_name() -> None:
+    stack = _invoice({"tasks": {"Invioce": {"memory": 256}, "Zzz": {}}})
     annotations = Annotations.from_stack(stack)
     annotations.has_warning(
         "/Shop", Match.string_like_regexp(".*'Invioce', which no construct asked for: did you mean 'Invoice'")
@@ -282,12 +276,12 @@ def test_a_task_of_the_file_that_no_construct_asked_for_is_warned_about_with_the
     annotations.has_warning("/Shop", Match.string_like_regexp(".*'Zzz', which no construct asked for: remove them, or"))
 
 
-def test_a_task_that_any_stack_asked_for_is_not_warned_about(config: Config) -> None:
+def test_a_task_that_any_stack_asked_for_is_not_warned_about() -> None:
     app = new_app()
     data = {"tasks": {"Invoice": {"memory": 256}, "Mail": {"memory": 256}}}
     first, second = cdk.Stack(app, "First"), cdk.Stack(app, "Second")
-    add_invoice(first, **config(data, first).task("Invoice"))
-    add_mail(second, **config(data, second).function("Mail"))
+    add_invoice(first, **new_config(data, first).task("Invoice"))
+    add_mail(second, **new_config(data, second).function("Mail"))
     for stack in (first, second):
         assert Annotations.from_stack(stack).find_warning("*", Match.any_value()) == []
 
@@ -300,18 +294,16 @@ def test_a_task_that_any_stack_asked_for_is_not_warned_about(config: Config) -> 
         ({"stages": {"prod": {"paused": True}}}, "tasks.Mail.stages.prod.paused", "schedule()"),
     ],
 )
-def test_an_option_of_a_task_that_its_construct_does_not_have_is_refused(
-    config: Config, own: Any, path: str, asked: str
-) -> None:
+def test_an_option_of_a_task_that_its_construct_does_not_have_is_refused(own: Any, path: str, asked: str) -> None:
     stack = new_stack()
-    add_mail(stack, **config({"tasks": {"Mail": own}}, stack).function("Mail"))
+    add_mail(stack, **new_config({"tasks": {"Mail": own}}, stack).function("Mail"))
     with pytest.raises(
         RuntimeError, match=rf"stages.json: {path} applies to what config\.{asked[:-2]}\(\) is asked for"
     ):
         resources(stack, "AWS::Lambda::Function")
 
 
-def test_the_same_option_for_all_is_for_those_that_have_it(config: Config) -> None:
+def test_the_same_option_for_all_is_for_those_that_have_it() -> None:
     stack = new_stack()
-    add_mail(stack, **config({"queue_age_alarm": 60, "tasks": {"Mail": {"memory": 256}}}, stack).function("Mail"))
+    add_mail(stack, **new_config({"queue_age_alarm": 60, "tasks": {"Mail": {"memory": 256}}}, stack).function("Mail"))
     assert only(stack, "AWS::Lambda::Function")["MemorySize"] == 256

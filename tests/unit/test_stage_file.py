@@ -53,6 +53,9 @@ def test_merging_never_changes_what_is_merged(levels: Any) -> None:
         if isinstance(value, dict):
             value["added"] = "later"
         elif isinstance(value, list):
+            for item in value:
+                if isinstance(item, dict):
+                    item["added"] = "later"
             value.append("later")
     assert levels == before
 
