@@ -196,6 +196,7 @@ _OURS_WITH_TYPES: dict[str, type] = {
     "hops": int,
     "schema": int,
     "group": str,
+    "payload_key": str,
     "lane": int,
 }
 _KINDS = {str: "a string", dict: "an object", list: "an array", int: "a whole number", bool: "a boolean"}

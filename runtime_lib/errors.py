@@ -6,6 +6,8 @@ A class's docstring is its default message.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from runtime_lib.contract import FAILURE_MAX_BYTES, MESSAGE_MAX_BYTES, SQS_MAX_BYTES
+
 if TYPE_CHECKING:
     from datetime import timedelta
 
@@ -21,7 +23,9 @@ __all__ = [
     "NewerMessageError",
     "NoRouteError",
     "NotRecordedError",
+    "PayloadLostError",
     "PayloadTooLargeError",
+    "PayloadUnavailableError",
     "Reject",
     "ResultUnavailableError",
     "RetryLater",
@@ -87,6 +91,24 @@ class NoRouteError(DispatchError):
 
 class PayloadTooLargeError(DispatchError, ValueError):
     """The message is larger than AWS takes."""
+
+    @classmethod
+    def of(cls, task: str, size: int) -> "PayloadTooLargeError":
+        """For a message of ``size`` bytes to a server without a payload bucket."""
+        return cls(
+            f"{task}() with these arguments makes a message of {size:,} bytes, and AWS takes {MESSAGE_MAX_BYTES:,} "
+            f"({FAILURE_MAX_BYTES:,} of its {SQS_MAX_BYTES:,} are kept for the dead letter's reason): give the "
+            "construct that serves the task payloads=PayloadBucket(…), through which larger ones go, or store the data "
+            "in S3 and send its key"
+        )
+
+
+class PayloadLostError(TaskError):
+    """The arguments of the message are not in the payload bucket any more."""
+
+
+class PayloadUnavailableError(TaskError):
+    """The arguments of the message cannot be read from the payload bucket now."""
 
 
 class StoreError(TaskError):

@@ -14,6 +14,8 @@ from runtime_lib.errors import (
     EnvelopeError,
     HttpError,
     NewerMessageError,
+    PayloadLostError,
+    PayloadUnavailableError,
     Reject,
     RetryLater,
     TaskDefinitionError,
@@ -92,7 +94,7 @@ class Message(NamedTuple):
 _PATIENCE_SECONDS = 3_600
 """How long a message waits for a worker that knows its task: a deploy may be rolling."""
 _WAITS = (60, 540, 900, 900, 1_200)
-"""Seconds between the deliveries of such a message: soon at first, and few, because each one counts as a receive."""
+"""Seconds between the deliveries of a message that cannot run yet: soon at first, and few, for each one counts."""
 
 
 def admit(body: str | bytes, delivery: Delivery) -> Message | Outcome:
@@ -115,8 +117,12 @@ def admit(body: str | bytes, delivery: Delivery) -> Message | Outcome:
         logger.warning("a message cannot run here: %s", reason, extra={"attempt": delivery.attempt})
         if last or age >= _PATIENCE_SECONDS:
             return DeadLettered(reason, error)
-        return RetryAfter(_WAITS[min(delivery.attempt, len(_WAITS)) - 1], error)
+        return RetryAfter(_wait(delivery), error)
     return Message(task, envelope)
+
+
+def _wait(delivery: Delivery) -> float:
+    return _WAITS[min(delivery.attempt, len(_WAITS)) - 1]
 
 
 def _decode(body: str | bytes) -> Envelope:
@@ -167,7 +173,8 @@ def _attempt(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> 
     running.set(context)
     started = time.monotonic()
     try:
-        args, kwargs = _prepare(task, context)
+        _check(task, context)
+        args, kwargs = _arguments(task, context, _sent(envelope))
         outcome: Outcome = Succeeded(_returned(task, _inside_middleware(task, context)(*args, **kwargs)))
     except (KeyboardInterrupt, GeneratorExit):
         raise
@@ -202,13 +209,16 @@ async def _run_async(task: "Task[..., Any]", envelope: Envelope, delivery: Deliv
 
 
 async def _attempt_async(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outcome:
-    from asyncio import CancelledError, current_task
+    from asyncio import CancelledError, current_task, to_thread
 
     context = TaskContext(envelope, delivery)
     running.set(context)
     started = time.monotonic()
     try:
-        args, kwargs = _prepare(task, context)
+        _check(task, context)
+        is_large = "payload_key" in envelope.metadata
+        sent = await to_thread(_sent, envelope) if is_large else _sent(envelope)
+        args, kwargs = _arguments(task, context, sent)
         outcome: Outcome = Succeeded(_returned(task, await _inside_middleware(task, context)(*args, **kwargs)))
     except (KeyboardInterrupt, GeneratorExit):
         raise
@@ -238,8 +248,8 @@ class _GivenUp(Exception):  # noqa: N818
     """The message must not run."""
 
 
-def _prepare(task: "Task[..., Any]", context: TaskContext) -> tuple[list[Any], dict[str, Any]]:
-    """Check what speaks against running the message; then its arguments, with what the library passes."""
+def _check(task: "Task[..., Any]", context: TaskContext) -> None:
+    """Whether nothing speaks against running the message."""
     envelope, delivery = context.envelope, context.delivery
     if delivery.attempt > 1 and delivery.max_receive_count and delivery.attempt > last_run(task.retry, delivery):
         raise _GivenUp(f"{delivery.attempt - 1} deliveries ended without a report: timeout, out of memory or killed")
@@ -254,11 +264,29 @@ def _prepare(task: "Task[..., Any]", context: TaskContext) -> tuple[list[Any], d
         occurrence.begin(context)
     for hook in hooks.before:
         hook(context)
+
+
+def _sent(envelope: Envelope) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments as they were sent, by the message or by way of the payload bucket."""
+    if "payload_key" not in envelope.metadata:
+        return envelope.args, envelope.kwargs
+    from runtime_lib.payloads import claim
+
     try:
-        if delivery.arguments:
-            args, kwargs = delivery.arguments()
+        return claim(envelope)
+    except (EnvelopeError, PayloadLostError) as error:
+        raise _GivenUp(str(error)) from error
+
+
+def _arguments(
+    task: "Task[..., Any]", context: TaskContext, sent: tuple[list[Any], dict[str, Any]]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments as the task takes them, with what the library passes."""
+    try:
+        if context.delivery.arguments:
+            args, kwargs = context.delivery.arguments()
         else:
-            args, kwargs = task.signature.accept(envelope.args, envelope.kwargs)
+            args, kwargs = task.signature.accept(*sent)
         kwargs |= {parameter: inject(context) for parameter, inject in task.signature.injected.items()}
     except (ArgumentError, TaskDefinitionError) as error:
         raise _GivenUp(str(error)) from error
@@ -311,6 +339,8 @@ def _failed(task: "Task[..., Any]", context: TaskContext, error: BaseException) 
     if delivery.eager and _GIVEN_UP in vars(error):
         return DeadLettered(f"a task dispatched eagerly failed: {describe(error)}", error)
     at_end = delivery.attempt >= last_run(task.retry, delivery)
+    if isinstance(error, PayloadUnavailableError):  # not the task's failure: its policy has no say in it
+        return DeadLettered(str(error), error) if at_end else RetryAfter(_wait(delivery), error)
     if isinstance(error, RetryLater):
         if at_end:
             return DeadLettered(f"RetryLater after {delivery.attempt} deliveries: the queue allows no more", error)

@@ -1,5 +1,6 @@
 """`@task`, and the ways to dispatch what it decorates."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import update_wrapper
 from math import ceil
@@ -11,9 +12,9 @@ from runtime_lib.arguments import Signature, check_json, unwrapped
 from runtime_lib.contract import (
     DEFAULT_MAX_HOPS,
     DEFAULT_NAMESPACE,
-    FAILURE_MAX_BYTES,
+    ENV_PAYLOADS,
+    MESSAGE_MAX_BYTES,
     SQS_GROUP,
-    SQS_MAX_BYTES,
     SQS_MAX_DELAY_SECONDS,
     Priority,
 )
@@ -34,7 +35,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _ASYNC = 0x80  # CO_COROUTINE
 _GENERATORS = 0x20 | 0x200  # CO_GENERATOR, CO_ASYNC_GENERATOR
-_MAX_BYTES = SQS_MAX_BYTES - FAILURE_MAX_BYTES
 _DESCRIBED = ("__module__", "__name__", "__qualname__", "__doc__")
 
 
@@ -383,12 +383,8 @@ def _call(
         name, args, kwargs, priority=priority, headers=headers, group=group, lane=lane, schema=schema
     )
     body = envelope.encode()
-    if len(body) > _MAX_BYTES:
-        raise PayloadTooLargeError(
-            f"{name}() with these arguments makes a message of {len(body):,} bytes, and AWS takes {_MAX_BYTES:,} "
-            f"({FAILURE_MAX_BYTES:,} of its {SQS_MAX_BYTES:,} are kept for the dead letter's reason): "
-            "store the data in S3 and send its key"
-        )
+    if len(body) > MESSAGE_MAX_BYTES and not os.environ.get(ENV_PAYLOADS):
+        raise PayloadTooLargeError.of(name, len(body))
     return Call(envelope, body, namespace, delay)
 
 

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from runtime_lib.contract import MESSAGE_MAX_BYTES
+
 if TYPE_CHECKING:
     from runtime_lib.task import Call
     from runtime_lib.transports.eager import EagerTransport
@@ -23,6 +25,7 @@ __all__ = [
     "dispatch_batch",
     "get_transport",
     "send",
+    "sendable",
     "set_transport",
     "using_transport",
 ]
@@ -175,6 +178,20 @@ def send_all(groups: "Sequence[tuple[Callable[[Sequence[Call]], None], Sequence[
         raise ExceptionGroup("several transports failed", raised)
     if raised:
         raise raised[0]
+
+
+def sendable(calls: "Sequence[Call]") -> "Sequence[Call]":
+    """The calls as AWS takes them: arguments that are too large for a message are put into the payload bucket first.
+
+    Raises:
+        PayloadTooLargeError: there is no bucket.
+        DispatchError: the bucket did not take them.
+    """
+    if all(len(call.body) <= MESSAGE_MAX_BYTES for call in calls):
+        return calls
+    from runtime_lib.payloads import checked_in
+
+    return checked_in(calls)
 
 
 def _routes() -> Transport:

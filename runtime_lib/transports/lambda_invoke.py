@@ -8,6 +8,7 @@ from runtime_lib import registry
 from runtime_lib.clients import client as shared_client
 from runtime_lib.contract import ENV_FOPS_FUNCTION_NAME
 from runtime_lib.errors import DispatchError, FailedMessage
+from runtime_lib.transports import sendable
 
 if TYPE_CHECKING:
     from runtime_lib.task import Call
@@ -35,6 +36,7 @@ class LambdaTransport:
         """Invoke the function for each of them, several at a time.
 
         Raises:
+            PayloadTooLargeError: one is too large for an event, and there is no payload bucket; nothing is sent.
             DispatchError: a call asks for what an asynchronous invocation has not (nothing is sent), or AWS did not
                 take some of them: ``failed`` says which and why.
         """
@@ -42,6 +44,7 @@ class LambdaTransport:
             raise DispatchError(f"LambdaTransport has no function: pass function_name or set {ENV_FOPS_FUNCTION_NAME}")
         for call in calls:
             _refuse_delays(call)
+        calls = sendable(calls)
         lambda_client = self._client or shared_client("lambda")
         if len(calls) == 1:
             failures = [self._invoke(calls[0], lambda_client)]

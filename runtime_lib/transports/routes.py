@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from runtime_lib.contract import (
     ENV_FOPS_FUNCTION_NAME,
+    MESSAGE_MAX_BYTES,
     Route,
     lane_route_variable,
     namespace_route_variable,
     task_route_variable,
 )
-from runtime_lib.errors import DispatchError, NoRouteError
+from runtime_lib.errors import DispatchError, NoRouteError, PayloadTooLargeError
 from runtime_lib.transports import Transport, send_all
 
 if TYPE_CHECKING:
@@ -32,15 +33,18 @@ class RouteTransport:
 
         Raises:
             NoRouteError: this is a Lambda function and has no route to one of them; nothing is sent.
+            PayloadTooLargeError: one is too large for a message, and its server has no payload bucket; nothing is sent.
             DispatchError: some were not sent; ``failed`` says which and why.
         """
         groups: dict[Route | None, list[Call]] = {}
         for call in calls:
             groups.setdefault(find_route(call), []).append(call)
-        send_all([(self._sending(route, group[0]), group) for route, group in groups.items()])
+        send_all([(self._sending(route, group), group) for route, group in groups.items()])
 
-    def _sending(self, route: Route | None, example: "Call") -> "Callable[[Sequence[Call]], None]":
-        send = self._transport(route, example).send
+    def _sending(self, route: Route | None, calls: "Sequence[Call]") -> "Callable[[Sequence[Call]], None]":
+        send = self._transport(route, calls[0]).send
+        if route and not route.payloads:
+            _refuse_large(calls)  # there may be a bucket, for another server
         if route is None or not route.stored:
             return send
         from functools import partial
@@ -85,6 +89,12 @@ class RouteTransport:
                 task_route_variable(task),
             )
         return EagerTransport()
+
+
+def _refuse_large(calls: "Sequence[Call]") -> None:
+    for call in calls:
+        if len(call.body) > MESSAGE_MAX_BYTES:
+            raise PayloadTooLargeError.of(call.envelope.task, len(call.body))
 
 
 def find_route(call: "Call") -> Route | None:

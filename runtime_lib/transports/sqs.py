@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from runtime_lib.contract import Priority, is_fifo
 from runtime_lib.errors import DispatchError
 from runtime_lib.queues import Entry, queue_name, queue_url, send_entries
-from runtime_lib.transports import send_all
+from runtime_lib.transports import send_all, sendable
 
 if TYPE_CHECKING:
     from runtime_lib.task import Call
@@ -38,10 +38,11 @@ class SqsTransport:
         """Send all of them, ten messages and 1 MiB a request.
 
         Raises:
+            PayloadTooLargeError: one is too large for a message, and there is no payload bucket; nothing is sent.
             DispatchError: some are not in their queue; ``failed`` says which and why.
         """
         by_queue: dict[str, list[Call]] = {}
-        for call in calls:
+        for call in sendable(calls):
             by_queue.setdefault(self._queue(call.envelope.priority), []).append(call)
         send_all([(partial(self._send, queue), group) for queue, group in by_queue.items()])
 

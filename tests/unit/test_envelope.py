@@ -56,7 +56,7 @@ def test_what_a_chain_carries_is_read() -> None:
 
 def test_what_another_writer_adds_is_left_alone() -> None:
     message = {**TASKHAWKS, "extra": [1]}
-    message["metadata"] = {**message["metadata"], "traceparent": "00-x", "payload_key": None}
+    message["metadata"] = {**message["metadata"], "traceparent": "00-x", "expiry": None}
     assert Envelope.decode(compact(message)).metadata["traceparent"] == "00-x"
 
 
