@@ -164,7 +164,8 @@ class _Asked(Construct):
     @classmethod
     def of(cls, scope: Construct, file: StageFile) -> "_Asked":
         root = cdk.Stage.of(scope) or scope
-        construct_id = f"TaskConfiguration{sha256(file.name.encode()).hexdigest()[:8]}"
+        path = str(Path(file.name).resolve())
+        construct_id = f"TaskConfiguration{sha256(path.encode()).hexdigest()[:8]}"
         existing = root.node.try_find_child(construct_id)
         return existing if isinstance(existing, cls) else cls(root, construct_id, file)
 

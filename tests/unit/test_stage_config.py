@@ -1,5 +1,6 @@
 """A configuration file as the constructs use it."""
 
+from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
@@ -8,6 +9,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_logs as logs
 from aws_cdk.assertions import Annotations, Match
 
+from constructs_lib import StageConfig
 from tests.apps import (
     add_invoice,
     add_mail,
@@ -276,12 +278,14 @@ def test_a_task_of_the_file_that_no_construct_asked_for_is_warned_about_with_the
     annotations.has_warning("/Shop", Match.string_like_regexp(".*'Zzz', which no construct asked for: remove them, or"))
 
 
-def test_a_task_that_any_stack_asked_for_is_not_warned_about() -> None:
+def test_a_task_that_any_stack_asked_for_is_not_warned_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "stages.toml"
+    file.write_text("[tasks.Invoice]\n[tasks.Mail]\n")
+    monkeypatch.chdir(tmp_path)
     app = new_app()
-    data = {"tasks": {"Invoice": {"memory": 256}, "Mail": {"memory": 256}}}
     first, second = cdk.Stack(app, "First"), cdk.Stack(app, "Second")
-    add_invoice(first, **new_config(data, first).task("Invoice"))
-    add_mail(second, **new_config(data, second).function("Mail"))
+    add_invoice(first, **StageConfig.from_file(file, first).task("Invoice"))
+    add_mail(second, **StageConfig.from_file("stages.toml", second).function("Mail"))
     for stack in (first, second):
         assert Annotations.from_stack(stack).find_warning("*", Match.any_value()) == []
 
