@@ -1,4 +1,4 @@
-"""The shop's bucket in S3: invoices, and the ledger of accepted orders."""
+"""The shop's bucket in S3: invoices, reports, and the ledger of accepted orders."""
 
 import os
 from functools import cache
@@ -9,7 +9,7 @@ import boto3
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["bucket", "s3"]
+__all__ = ["bucket", "exists", "names", "s3"]
 
 
 @cache
@@ -21,3 +21,15 @@ def s3() -> "S3Client":
 def bucket() -> str:
     """The bucket's name."""
     return os.environ["SHOP_BUCKET"]
+
+
+def exists(prefix: str) -> bool:
+    """Whether there is an object whose name begins like this."""
+    # Listed, not read: to whom may not list, S3 answers 403 for an object that is not there.
+    return s3().list_objects_v2(Bucket=bucket(), Prefix=prefix, MaxKeys=1)["KeyCount"] > 0
+
+
+def names(prefix: str) -> list[str]:
+    """The names of all objects that begin like this."""
+    pages = s3().get_paginator("list_objects_v2").paginate(Bucket=bucket(), Prefix=prefix)
+    return [found.get("Key", "") for page in pages for found in page.get("Contents", [])]

@@ -31,6 +31,4 @@ def claim(key: str, message_id: str) -> bool:
 
 def has(key: str) -> bool:
     """Whether an order has been entered."""
-    # Listed, not read: to whom may not list, S3 answers 403 for an object that is not there.
-    found = files.s3().list_objects_v2(Bucket=files.bucket(), Prefix=f"orders/{key}", MaxKeys=1)
-    return found["KeyCount"] > 0
+    return files.exists(f"orders/{key}")

@@ -2,18 +2,22 @@
 
 ::
 
-    rows of an export
-      |  Intake       ManagedAsyncTask         ten rows at a time, from a queue
+    rows of an export                          orders by HTTP
+      |                                          |  Web      TaskApi, ApiTask, ManagedAsyncTask, TaskStore
+      |  Intake       ManagedAsyncTask         <-'          ten rows at a time, from a queue
       |-- Mail        PriorityTaskQueues       confirmations and refunds; newsletters in a queue of their own
       `-- Invoice     ManagedAsyncTask         one by one, at most two at once
             `-- Receipts   BackgroundTaskFunction   no queue at all
+
+    every night
+      |  Report       ScheduledTask            counts all of it
 """
 
-from typing import Final, cast
+from pathlib import Path
+from typing import Final
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_ses as ses
 from constructs import Construct
 
@@ -23,12 +27,18 @@ from constructs_lib import (
     Priority,
     PriorityTaskQueues,
     QueueSettings,
+    Schedule,
+    ScheduledTask,
+    StageConfig,
     TaskCode,
 )
+from sample_app.bucket import FilesBucket
+from sample_app.web import Web
 
 __all__ = ["BackOffice"]
 
-_NOT_FOR_LAMBDA = ["app.py", "stack.py", "orders.csv"]
+_NOT_FOR_LAMBDA = ["app.py", "stack.py", "web.py", "bucket.py", "stages.toml", "orders.csv"]
+_STAGES = Path(__file__).with_name("stages.toml")
 
 
 class BackOffice(cdk.Stack):
@@ -40,13 +50,13 @@ class BackOffice(cdk.Stack):
 
     def __init__(self, scope: Construct, construct_id: str, *, sender: str) -> None:
         super().__init__(scope, construct_id)
-        self.files: Final = self._make_bucket()
-        self._explain_to_cdk_nag()
+        config = StageConfig.from_file(_STAGES, self)
+        self.files: Final = FilesBucket(self, "Files")
         self.sender: Final = ses.EmailIdentity(self, "Sender", identity=ses.Identity.email(sender))
         # One asset for all functions; each loads the modules that it needs.
         code = TaskCode.from_package("sample_app", exclude=_NOT_FOR_LAMBDA)
         send_mail = self._may_send_mail(sender)
-        bucket, mailing = {"SHOP_BUCKET": self.files.bucket_name}, {"SHOP_SENDER": sender}
+        bucket, mailing = self.files.environment, {"SHOP_SENDER": sender}
 
         self.receipts: Final = BackgroundTaskFunction(
             self,
@@ -56,7 +66,7 @@ class BackOffice(cdk.Stack):
             namespace="receipts",
             memory_size=256,
             environment=bucket | mailing,
-            policy_statements=[send_mail, self._may("invoices/*", "s3:GetObject")],
+            policy_statements=[send_mail, self.files.may("invoices/*", "s3:GetObject")],
         )
         self.mail: Final = PriorityTaskQueues(
             self,
@@ -82,7 +92,7 @@ class BackOffice(cdk.Stack):
             max_concurrency=2,
             memory_size=256,
             environment=bucket,
-            policy_statements=[self._may("invoices/*", "s3:PutObject")],
+            policy_statements=[self.files.may("invoices/*", "s3:PutObject")],
         )
         self.intake: Final = ManagedAsyncTask(
             self,
@@ -90,53 +100,43 @@ class BackOffice(cdk.Stack):
             code=code,
             task="sample_app.intake:accept",
             batch_size=10,
-            max_concurrency=2,
             # More than a refund waits for its order, so that it is the task which gives up, and says why.
             max_receive_count=30,
-            memory_size=256,
-            environment=bucket,
-            policy_statements=[self._may("orders/*", "s3:GetObject", "s3:PutObject"), self._may_list("orders/*")],
+            **config.task(
+                "Intake",
+                memory_size=256,
+                environment=bucket,
+                policy_statements=[
+                    self.files.may("orders/*", "s3:GetObject", "s3:PutObject"),
+                    self.files.may_list("orders/*"),
+                ],
+            ),
         )
         # Who dispatches to whom: permission and route in one word.
         self.mail.grant_dispatch(self.intake.function)
         self.invoice.grant_dispatch(self.intake.function)
         self.receipts.grant_dispatch(self.invoice.function)
 
+        self.web: Final = Web(self, "Web", code=code, config=config, files=self.files, intake=self.intake)
+        self.report: Final = ScheduledTask(
+            self,
+            "Report",
+            code=code,
+            task="sample_app.reports:nightly",
+            schedule=Schedule.cron(minute="0", hour="2", time_zone="Europe/Berlin"),
+            **config.schedule(
+                "Report",
+                memory_size=256,
+                environment=bucket,
+                policy_statements=[
+                    self.files.may("reports/*", "s3:PutObject"),
+                    self.files.may_list("orders/*", "invoices/*"),
+                ],
+            ),
+        )
+
         cdk.CfnOutput(
             self, "Bucket", value=self.files.bucket_name, description="Bucket of invoices and accepted orders"
-        )
-
-    def _make_bucket(self) -> s3.Bucket:
-        """The bucket of invoices, which outlives the stack, and of the ledger."""
-        return s3.Bucket(
-            self,
-            "Files",
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            encryption=s3.BucketEncryption.S3_MANAGED,
-            enforce_ssl=True,
-            minimum_tls_version=1.2,
-            lifecycle_rules=[s3.LifecycleRule(prefix="orders/", expiration=cdk.Duration.days(400))],
-        )
-
-    def _explain_to_cdk_nag(self) -> None:
-        """Say why its rules do not apply: an app of yours may run cdk-nag, as the tests of this one do."""
-        files = f"<{self.get_logical_id(cast('cdk.CfnElement', self.files.node.default_child))}.Arn>"
-        reasons = {
-            "S1": "Only functions read and write here, and CloudTrail can record their calls.",
-            f"IAM5[Resource::{files}/invoices/*]": "Invoices are named by orders that are yet to come.",
-            f"IAM5[Resource::{files}/orders/*]": "So are the entries for accepted orders.",
-        }
-        for rule, reason in reasons.items():
-            cdk.Validations.of(self).acknowledge(cdk.Acknowledgment(id=f"AwsSolutions-{rule}", reason=reason))
-
-    def _may(self, path: str, *actions: str) -> iam.PolicyStatement:
-        return iam.PolicyStatement(actions=[*actions], resources=[self.files.arn_for_objects(path)])
-
-    def _may_list(self, path: str) -> iam.PolicyStatement:
-        return iam.PolicyStatement(
-            actions=["s3:ListBucket"],
-            resources=[self.files.bucket_arn],
-            conditions={"StringLike": {"s3:prefix": path}},
         )
 
     def _may_send_mail(self, sender: str) -> iam.PolicyStatement:

@@ -19,6 +19,7 @@ SQS, LAMBDA = "sqs:SendMessage", "lambda:InvokeFunction"
 
 
 def back_office(app: cdk.App) -> Any:
+    app.node.set_context("stage", app.node.try_get_context("stage") or "test")
     with sample_app():
         return import_module("sample_app.stack").BackOffice(app, "Shop", sender=SENDER)
 
@@ -36,6 +37,9 @@ def test_each_function_reaches_whom_it_dispatches_to_and_nobody_else(stack: cdk.
     assert routes(stack, "Intake") == {"MAIL", "MAIL__HIGH", "MAIL__BULK", "SAMPLE_APP_INVOICES_RENDER"}
     assert routes(stack, "Invoice") == {"RECEIPTS"}
     assert routes(stack, "Receipts") == routes(stack, "Mail") == set()
+    assert routes(stack, "WebPlaceOrder") == {"SAMPLE_APP_STOREFRONT_PLACE"}
+    assert routes(stack, "WebPlaceFunction") == {"SAMPLE_APP_INTAKE_ACCEPT"}
+    assert routes(stack, "WebShowOrder") == routes(stack, "WebApiStatus") == routes(stack, "Report") == set()
     letters = {
         function: environment(stack, under=function)["TASK_DEAD_LETTER_QUEUE"] for function in ("Intake", "Mail")
     }
@@ -58,7 +62,37 @@ def test_functions_reach_only_their_own_part_of_the_bucket(stack: cdk.Stack) -> 
     assert objects("s3:GetObject", "Receipts") == {"invoices/*"}
     assert objects("s3:PutObject", "Receipts") == set()
     assert objects("s3:PutObject", "Intake") == objects("s3:GetObject", "Intake") == {"orders/*"}
-    assert not [one for one in statements(stack, under="Mail") if "s3" in json.dumps(one["Action"])]
+    assert objects("s3:PutObject", "Report") == {"reports/*"}
+    assert objects("s3:GetObject", "Report") == objects("s3:PutObject", "WebShowOrder") == set()
+    for function in ("Mail", "WebPlaceRole", "WebPlaceOrder", "WebApiStatus"):
+        assert not [one for one in statements(stack, under=function) if "s3" in json.dumps(one["Action"])]
+
+
+def test_records_of_tasks_are_read_by_the_status_alone(stack: cdk.Stack) -> None:
+    assert allowed(stack, "dynamodb:GetItem", under="WebApiStatus")
+    for function in ("WebPlaceOrder", "WebPlaceRole", "WebShowOrder", "Intake"):
+        assert allowed(stack, "dynamodb:GetItem", under=function) == set()
+    assert allowed(stack, "dynamodb:UpdateItem", under="WebApiStatus") == set()
+
+
+def test_the_report_runs_at_two_in_the_shops_own_time(stack: cdk.Stack) -> None:
+    schedule = only(stack, "AWS::Scheduler::Schedule")
+    assert schedule["ScheduleExpression"] == "cron(0 2 * * ? *)"
+    assert (schedule["ScheduleExpressionTimezone"], schedule["State"]) == ("Europe/Berlin", "ENABLED")
+
+
+def test_in_production_the_api_has_a_domain_and_more_hands(stack: cdk.Stack) -> None:
+    production = back_office(new_app({"stage": "production"}))
+    assert not resources(stack, "AWS::ApiGateway::DomainName")
+    domain = only(production, "AWS::ApiGateway::DomainName")
+    assert (domain["DomainName"], domain["SecurityPolicy"]) == ("api.shop.example.com", "TLS_1_2")
+
+    def intake_at_once(stage: cdk.Stack) -> int:
+        [mapping] = resources(stage, "AWS::Lambda::EventSourceMapping", under="IntakeFunction")
+        return int(mapping["ScalingConfig"]["MaximumConcurrency"])
+
+    assert (intake_at_once(stack), intake_at_once(production)) == (2, 20)
+    assert lint(json.dumps(Template.from_stack(production).to_json()), regions=["us-east-1"]) == []
 
 
 @pytest.mark.parametrize(
@@ -98,7 +132,7 @@ def test_what_only_the_cdk_needs_is_not_in_the_asset(stack: cdk.Stack) -> None:
     Template.from_stack(stack)
     names = {path.name for path in Path(stack.node.root.outdir).glob("asset.*/sample_app/*")}
     assert {"intake.py", "mail.py", "monitoring.py", "faults.py"} <= names
-    assert not names & {"app.py", "stack.py", "orders.csv"}
+    assert not names & {"app.py", "stack.py", "web.py", "bucket.py", "stages.toml", "orders.csv"}
 
 
 def test_cfn_lint_is_clean(stack: cdk.Stack) -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,16 @@ from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ses import ses_backends
 
-from runtime_lib import Discard, EagerTransport, Priority, RecordingTransport, Reject, RetryLater, using_transport
+from runtime_lib import (
+    Discard,
+    EagerTransport,
+    Priority,
+    RecordingTransport,
+    Reject,
+    RetryLater,
+    ScheduledEvent,
+    using_transport,
+)
 from runtime_lib.context import Delivery, TaskContext
 from runtime_lib.envelope import Envelope
 from runtime_lib.execution import DeadLettered, Discarded, Outcome, RetryAfter, Succeeded, run
@@ -35,6 +45,7 @@ REFUND = {**ROW, "amount": "-12.50"}
 @pytest.fixture(scope="module")
 def modules() -> Iterator[SimpleNamespace]:
     names = ("files", "gateway", "intake", "invoices", "ledger", "mail", "monitoring", "receipts")
+    names += ("reports", "storefront")
     with sample_app():
         yield SimpleNamespace(**{name: import_module(f"sample_app.{name}") for name in names})
 
@@ -218,6 +229,50 @@ def test_monitoring_tells_the_start_the_dispatches_and_the_end(
     assert 0 <= records[0].waited_ms < 60_000
     assert [record.outcome for record in records if record.event == "end"] == ["Succeeded", "Discarded"]
     assert "zoe@example.com" not in json.dumps([vars(record) for record in records], default=str)
+
+
+def placed(shop: SimpleNamespace, **changed: str) -> tuple[Outcome, list[Any]]:
+    order = {**ROW, **changed}
+    del order["newsletter"]
+    call = shop.storefront.place.call(**order, newsletter=True)
+    return dispatched(lambda: run(shop.storefront.place, call.envelope, Delivery()))
+
+
+def test_an_order_that_is_placed_goes_the_way_of_an_export(shop: SimpleNamespace) -> None:
+    outcome, calls = placed(shop, order_id="wb-10001")
+    assert outcome == Succeeded({"order_id": "WB-10001", "total": "12.50 EUR"})
+    row = {**ROW, "order_id": "wb-10001", "newsletter": "yes"}
+    assert calls == [("sample_app.intake.accept", [row], Priority.DEFAULT)]
+
+
+def test_an_order_that_breaks_a_rule_is_refused_where_it_is_placed(shop: SimpleNamespace) -> None:
+    outcome, calls = placed(shop, currency="BTC")
+    assert isinstance(outcome, DeadLettered)
+    assert (outcome.reason, calls) == ("currency is not one we take", [])
+
+
+def test_an_order_is_shown_once_it_is_accepted(shop: SimpleNamespace) -> None:
+    def shown(order_id: str) -> tuple[int, Any]:
+        response = shop.storefront.show(order_id)
+        return response.status, response.body
+
+    assert shown("WB-10001") == (404, {"message": "there is no order WB-10001"})
+    accept(shop, ROW)
+    assert shown("WB-10001") == (200, {"order_id": "WB-10001", "refunded": False, "invoice": False})
+    with using_transport(EagerTransport()):
+        shop.invoices.render.dispatch("WB-10001", "", "zoe@example.com", "Tea", "5.00 EUR")
+        accept(shop, REFUND)
+    assert shown("WB-10001") == (200, {"order_id": "WB-10001", "refunded": True, "invoice": True})
+    assert shown("WB-1000")[0] == 404
+
+
+def test_the_nightly_report_counts_what_is_in_the_bucket(shop: SimpleNamespace) -> None:
+    for row in (ROW, {**ROW, "order_id": "WB-10002"}, REFUND):
+        accept(shop, row)
+    night = ScheduledEvent("Report", datetime(2026, 3, 1, 1, tzinfo=UTC))
+    assert shop.reports.nightly(night) == {"orders": 2, "refunds": 1, "invoices": 0}
+    stored = boto3.client("s3").get_object(Bucket="files", Key="reports/2026-03-01T0100.json")
+    assert json.loads(stored["Body"].read()) == {"orders": 2, "refunds": 1, "invoices": 0}
 
 
 @pytest.fixture
