@@ -136,15 +136,15 @@ class _Renewal:
     def __init__(self) -> None:
         self._held: dict[str, tuple[Store, str]] = {}
         self._lock = Lock()
-        self._is_renewing = False
+        self._thread: Thread | None = None
 
     def hold(self, owner: str, store: "Store", task_id: str) -> None:
         """Renew the lease from now on."""
         with self._lock:
             self._held[owner] = store, task_id
-            if not self._is_renewing:
-                self._is_renewing = True
-                Thread(target=self._renew, name="task-leases", daemon=True).start()
+            if self._thread is None:
+                self._thread = Thread(target=self._renew, name="task-leases", daemon=True)
+                self._thread.start()
 
     def drop(self, owner: str) -> None:
         """Renew it no more."""
@@ -157,7 +157,7 @@ class _Renewal:
             with self._lock:
                 held = list(self._held.items())
                 if not held:
-                    self._is_renewing = False
+                    self._thread = None
                     return
             for owner, (store, task_id) in held:
                 try:
