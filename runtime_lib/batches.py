@@ -55,7 +55,6 @@ class BatchTask(Task[[T], R], Generic[T, R]):
 
     def __init__(self, function: Callable[Concatenate[list[T], ...], R], **options: Unpack[TaskOptions]) -> None:
         super().__init__(function, **options)  # type: ignore[arg-type]  (dispatched are the items of its list)
-        self.signature = Signature(_of_one(self.definition, self.name), self.name)
         match self.signature.parameters:
             case [field] if field.required and not self.definition.__code__.co_flags & _VARIADIC:
                 self._field = field
@@ -71,6 +70,9 @@ class BatchTask(Task[[T], R], Generic[T, R]):
         # Alone, as where it is dispatched eagerly, or by a worker.
         self.function = self._run_alone  # type: ignore[assignment]
         self.is_async = True
+
+    def _signature(self) -> Signature:
+        return Signature(_of_one(self.definition, self.name), self.name)
 
     def __call__(self, items: list[T], /, *args: Any, **kwargs: Any) -> R:  # type: ignore[override]
         """Run the function here and now, with a whole list."""

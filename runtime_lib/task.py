@@ -240,11 +240,15 @@ class Task(Generic[P, R]):
         self.is_async = bool(self.function.__code__.co_flags & _ASYNC)
         self.middleware = hooks.checked_middleware(self.name, middleware)
         self.group: TaskGroup | None = None
-        self.signature = Signature(self.definition, self.name)
+        self.signature = self._signature()
         if schedule is not None or default_args is not None:
             from runtime_lib.occurrence import check_declared
 
             check_declared(self, schedule, default_args)
+
+    def _signature(self) -> Signature:
+        """What a message of it holds."""
+        return Signature(self.definition, self.name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now; an ``async def`` gives its coroutine."""
