@@ -1,7 +1,7 @@
 """CloudFormation resources beside the queue of a task, such as alarms, and the alarm that comes ready made."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -67,19 +67,33 @@ def check_queue_extras(scope: Construct, extras: Sequence[Mapping[str, Any]]) ->
                     allowed=", ".join(_ATTRIBUTES),
                     remedy=f"did you mean {nearest[0]}?" if nearest else "put it into Properties",
                 )
-        _replaced(extra, lambda found, where=where: _check_placeholder(scope, where, found, len(extras)))
+        _check_references(scope, where, extra, len(extras))
 
 
-def _check_placeholder(scope: Construct, where: str, found: re.Match[str], count: int) -> str:
-    if found[2] and int(found[2]) >= count:
-        raise refusal(
-            scope,
-            where,
-            given=f"referring to {found[0]}",
-            allowed=f"$EXTRA0 to $EXTRA{count - 1}",
-            remedy="extras count from 0, in the order in which they are given",
-        )
-    return found[0]
+def _check_references(scope: Construct, where: str, extra: Mapping[str, Any], count: int) -> None:
+    placeholders = (found for text in _strings(extra) for found in _PLACEHOLDER.finditer(text))
+    for found in placeholders:
+        if found[2] and int(found[2]) >= count:
+            raise refusal(
+                scope,
+                where,
+                given=f"referring to {found[0]}",
+                allowed=f"$EXTRA0 to $EXTRA{count - 1}",
+                remedy="extras count from 0, in the order in which they are given",
+            )
+
+
+def _strings(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case Mapping():
+            for key, inner in value.items():
+                yield from _strings(key)
+                yield from _strings(inner)
+        case Sequence():
+            for inner in value:
+                yield from _strings(inner)
 
 
 def queue_extras(

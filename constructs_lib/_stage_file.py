@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ class StageFile:
                         stage, known, "stage of this file", otherwise=f"add an empty table {_STAGES}.{stage}"
                     )
                 _check_level(at.key(_STAGES).key(stage), level, _OPTIONS_OF_TASKS)
-        return cls(str(file), data, dict.fromkeys(known, _NOWHERE) | stages, tasks)
+        return cls(str(file), data, {**dict.fromkeys(known, _NOWHERE), **stages}, tasks)
 
     def require_stage(self, stage: str) -> None:
         """Refuse a stage that the file does not have, unless it has none at all.
@@ -119,7 +119,7 @@ class StageFile:
 
 
 def _parsed(file: Path) -> Any:
-    kinds = {".json": _json, ".toml": tomllib.loads}
+    kinds: dict[str, Callable[[str], Any]] = {".json": _json, ".toml": tomllib.loads}
     if file.suffix not in kinds:
         raise ValueError(f"{file} is a {file.suffix or 'file without a suffix'}, allowed is .json or .toml: rename it")
     try:
