@@ -11,6 +11,8 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
+from runtime_lib.contract import LAMBDA_MAX_TIMEOUT_SECONDS
+
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_lambda import LambdaClient
@@ -98,6 +100,14 @@ class Cloud:
                 self._clients[service] = self._session.client(service, **self._client_options())  # type: ignore[call-overload]
             return self._clients[service]
 
+    def patient_lambda_client(self) -> "LambdaClient":
+        """A client that waits for a function as long as one can run, and never invokes it twice."""
+        options = self._client_options()
+        patient = Config(read_timeout=LAMBDA_MAX_TIMEOUT_SECONDS + 10, retries={"total_max_attempts": 1})
+        config = options.pop("config", Config()).merge(patient)
+        with self._making_client:
+            return self._clients.setdefault("patient", self._session.client("lambda", config=config, **options))
+
     def read(self, path: str, *, timeout: float = 10) -> bytes:
         """What the local cloud answers to a GET of ``path`` that is no AWS API: ``/_ministack/ses/messages``.
 
@@ -105,13 +115,7 @@ class Cloud:
             OSError: it cannot be reached within ``timeout`` seconds.
             http.client.HTTPException: it answered anything but 200.
         """
-        assert self.url, "AWS has no such paths"
-        host = self.url.partition("//")[2]
-        if self.ca_bundle:
-            context = ssl.create_default_context(cafile=str(self.ca_bundle))
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(host, timeout=timeout, context=context)
-        else:
-            connection = http.client.HTTPConnection(host, timeout=timeout)
+        connection = self.connection(timeout=timeout)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -121,6 +125,15 @@ class Cloud:
         if response.status != http.HTTPStatus.OK:
             raise http.client.HTTPException(f"GET {path}: {response.status} {content.decode(errors='replace')}")
         return content
+
+    def connection(self, *, timeout: float) -> http.client.HTTPConnection:
+        """A new connection to the local cloud, for what is no AWS API."""
+        assert self.url, "AWS has no such paths"
+        host = self.url.partition("//")[2]
+        if self.ca_bundle is None:
+            return http.client.HTTPConnection(host, timeout=timeout)
+        context = ssl.create_default_context(cafile=str(self.ca_bundle))
+        return http.client.HTTPSConnection(host, timeout=timeout, context=context)
 
     def close(self) -> None:
         """Close the connections of every client."""

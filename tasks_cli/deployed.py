@@ -118,6 +118,28 @@ def namespace_of_task(deployed: Sequence[Function], task: str) -> str:
     )
 
 
+def find_function(deployed: Sequence[Function], name: str) -> Function:
+    """The function of this name, of the construct of this path, or that serves the task of this name.
+
+    Raises:
+        CliError: there is none, or several constructs serve the task.
+    """
+    named = [function for function in deployed if name in {function.name, function.path}]
+    task = name.replace(":", ".")
+    found = named or [function for function in deployed if task in function.tasks]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        paths = " or ".join(sorted(function.path for function in found))
+        raise CliError(f"several constructs serve {task!r}: name one of them instead, {paths}")
+    known = {one for function in deployed for one in (*function.tasks, function.path or function.name)}
+    near = get_close_matches(name, known, 1) or get_close_matches(task, known, 1)
+    raise CliError(
+        f"no deployed function serves a task {name!r}, or has that name or path"
+        + (f": did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(known)) or '(none)'}")
+    )
+
+
 def find_namespace(deployed: Sequence[Function], module: str) -> str:
     """The namespace of the construct that serves the tasks of a module.
 

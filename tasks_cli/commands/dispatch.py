@@ -60,8 +60,8 @@ def dispatch(
     task = name.replace(":", ".")
     envelope = Envelope.new(
         task,
-        [_value(text) for text in args or ()],
-        _keywords(kwargs or ()),
+        [json_or_text(text) for text in args or ()],
+        keywords_of(kwargs or ()),
         priority=priority_of(priority),
         headers=dict(_pair(text, "--header") for text in header or ()),
     )
@@ -84,24 +84,30 @@ def dispatch(
     print(f"Dispatched {task} to {route} with id {envelope.id}")
 
 
-def _value(text: str) -> Any:
+def json_or_text(text: str) -> Any:
+    """A value as it was typed: JSON where it is that, else the text."""
     try:
         return json_format.loads(text)
     except ValueError:
         return text
 
 
-def _keywords(given: list[str] | tuple[()]) -> dict[str, Any]:
+def keywords_of(given: list[str] | tuple[()]) -> dict[str, Any]:
+    """Keyword arguments as they were typed: ``key=value``, or an object in JSON.
+
+    Raises:
+        UsageError: one is neither.
+    """
     keywords: dict[str, Any] = {}
     for text in given:
         if text.lstrip().startswith("{"):
-            found = _value(text)
+            found = json_or_text(text)
             if not isinstance(found, dict):
                 raise UsageError(f"--kwargs {text!r} is not a JSON object")
             keywords |= found
         else:
             key, value = _pair(text, "--kwargs")
-            keywords[key] = _value(value)
+            keywords[key] = json_or_text(value)
     return keywords
 
 

@@ -165,18 +165,18 @@ def test_on_aws_the_region_is_the_one_that_the_aws_command_line_would_take(monke
 
 
 def test_arguments_are_json_where_they_can_be_else_text() -> None:
-    values = [dispatch._value(text) for text in ["3", "true", '"3"', '{"a": [1]}', "Grüße", "a=b", "01"]]
+    values = [dispatch.json_or_text(text) for text in ["3", "true", '"3"', '{"a": [1]}', "Grüße", "a=b", "01"]]
     assert values == [3, True, "3", {"a": [1]}, "Grüße", "a=b", "01"]
 
 
 def test_keyword_arguments_come_as_pairs_and_objects() -> None:
-    assert dispatch._keywords(["a=1", "b=x=y", '{"c": null, "a": 2}']) == {"a": 2, "b": "x=y", "c": None}
+    assert dispatch.keywords_of(["a=1", "b=x=y", '{"c": null, "a": 2}']) == {"a": 2, "b": "x=y", "c": None}
 
 
 @pytest.mark.parametrize("text", ["a", "=1", "{a"])
 def test_a_keyword_argument_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--kwargs"):
-        dispatch._keywords([text])
+        dispatch.keywords_of([text])
 
 
 @pytest.mark.parametrize("name", [one.value for one in Priority] + ["HIGH"])
