@@ -1,5 +1,6 @@
 """`tasks local …`: the local cloud of this folder."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,9 @@ from tasks_cli.errors import CliError
 from tasks_cli.target import local_cloud
 
 if TYPE_CHECKING:
+    from tasks_cli.cloud import Cloud
     from tasks_cli.deployed import Function
+    from tasks_cli.local.apis import Api, Route
     from tasks_cli.local.detached import RunningCloud
 
 app = typer.Typer(
@@ -25,6 +28,9 @@ Port = Annotated[
 ]
 LoggedFunction = Annotated[
     str | None, typer.Argument(help="A function's name or its construct's path; default: every function.")
+]
+ServedApi = Annotated[
+    str | None, typer.Option("--api", help="The path of a TaskApi, served alone; default: every one.", metavar="PATH")
 ]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")]
 EnforceIam = Annotated[
@@ -68,6 +74,7 @@ def deploy(*, app: App = None, validate: Validate = False, json: output.Json = F
       tasks local deploy --app "python app.py"
     """
     from tasks_cli.local import deployment  # noqa: PLC0415
+    from tasks_cli.local.apis import local_text  # noqa: PLC0415
     from tasks_cli.synthesis import app_command, synthesize  # noqa: PLC0415
 
     project = Path.cwd()
@@ -75,7 +82,10 @@ def deploy(*, app: App = None, validate: Validate = False, json: output.Json = F
     folder, notes = synthesize(app_command(project, app), project, validate=validate)
     for note in notes:
         output.say(f"{note.level}: {note.path}: {note.message}")
-    stacks = deployment.deploy(cloud, folder)
+    stacks = [
+        stack._replace(outputs={name: local_text(cloud, value) for name, value in stack.outputs.items()})
+        for stack in deployment.deploy(cloud, folder)
+    ]
     if json:
         output.print_json([stack._asdict() for stack in stacks])
         return
@@ -83,16 +93,20 @@ def deploy(*, app: App = None, validate: Validate = False, json: output.Json = F
         print(f"{stack.name}: deployed in {stack.seconds:.1f} s")
         for name, value in sorted(stack.outputs.items()):
             print(f"  {name} = {value}")
+    if any("execute-api" in value for stack in stacks for value in stack.outputs.values()):
+        print("Next: `tasks local serve` has the API at a shorter address.")
 
 
 @app.command("status")
 def status(*, json: output.Json = False) -> None:
     """Show the stacks of the local cloud, their functions, and what waits in their queues."""
     from tasks_cli import deployed, stacks  # noqa: PLC0415
+    from tasks_cli.local.apis import deployed_apis  # noqa: PLC0415
 
     cloud = local_cloud()
     found = stacks.top_level(cloud)
     names = [stack["StackName"] for stack in found]
+    apis = deployed_apis(cloud, names)
     functions, queues = deployed.functions(cloud, names), deployed.queues(cloud, names)
     if json:
         output.print_json(
@@ -100,6 +114,7 @@ def status(*, json: output.Json = False) -> None:
                 "url": cloud.url,
                 "stacks": [{"name": stack["StackName"], "status": stack["StackStatus"]} for stack in found],
                 "functions": [function._asdict() for function in functions],
+                "apis": [_api_as_json(api, cloud) for api in apis],
                 "queues": [queue._asdict() for queue in queues],
             }
         )
@@ -111,8 +126,50 @@ def status(*, json: output.Json = False) -> None:
     output.print_table("Stacks", ["stack", "status"], [(stack["StackName"], stack["StackStatus"]) for stack in found])
     rows = [(function.name, function.construct, function.path) for function in functions]
     output.print_table("Functions", ["function", "construct", "path"], rows)
+    if apis:
+        places = [(api.construct, api.url(cloud), api.domain_name or "") for api in apis]
+        output.print_table("APIs", ["path", "url", "domain name"], places)
     counts = [(queue.name, queue.waiting, queue.delayed, queue.in_flight) for queue in queues]
     output.print_table("Queues", ["queue", "waiting", "delayed", "in flight"], counts)
+
+
+@app.command("serve")
+def serve(*, api: ServedApi = None, port: Port = 0, json: output.Json = False) -> None:
+    """Serve the APIs of the local cloud at http://127.0.0.1:<port>/ until Ctrl-C.
+
+    One API is at the root; of several, each is below the name of its construct. A request whose Host header is an API's
+    domain name goes there. With --json one document says what is served, before the first request.
+
+    \b
+    Examples:
+      tasks local serve --port 8000
+      tasks local serve --api Shop/Api
+    """
+    from tasks_cli import deployed  # noqa: PLC0415
+    from tasks_cli.local.api_proxy import ApiProxy, mounts  # noqa: PLC0415
+    from tasks_cli.local.apis import deployed_apis  # noqa: PLC0415
+
+    cloud = local_cloud()
+    found = deployed_apis(cloud, deployed.stack_names(cloud, None))
+    if api is not None:
+        known = ", ".join(each.construct for each in found) or "none"
+        found = [each for each in found if each.construct == api]
+        if not found:
+            raise CliError(f"there is no API {api!r}; deployed are: {known}")
+    mounted = mounts(found)
+    with ApiProxy(cloud, mounted, port=port) as proxy:
+        if json:
+            served = [_api_as_json(each, cloud) | {"url": proxy.url + prefix} for prefix, each in mounted]
+            output.print_json({"url": proxy.url, "apis": served})
+        for prefix, each in () if json else mounted:
+            rows = [
+                (route.method, f"{proxy.url}{prefix}{route.path}", route.construct, _asks(route))
+                for route in each.routes
+            ]
+            output.print_table(each.construct, ["method", "url", "answered by", "asks for"], rows)
+        output.say("Ctrl-C ends it.")
+        sys.stdout.flush()
+        proxy.serve_forever()
 
 
 @app.command("logs")
@@ -168,6 +225,18 @@ def _matching(functions: "list[Function]", wanted: str | None) -> list[str]:
         known = ", ".join(sorted(function.name for function in functions)) or "none"
         raise CliError(f"there is no function {wanted!r}; deployed are: {known}")
     return found
+
+
+def _api_as_json(api: "Api", cloud: "Cloud") -> dict[str, object]:
+    routes = [route._asdict() for route in api.routes]
+    return {"construct": api.construct, "url": api.url(cloud), "domain_name": api.domain_name, "routes": routes}
+
+
+def _asks(route: "Route") -> str:
+    """What a request needs besides its arguments."""
+    asked = {"AWS_IAM": "a signature", "COGNITO_USER_POOLS": "a user's token", "CUSTOM": "what its authorizer wants"}
+    needs = [asked[route.authorization]] if route.authorization in asked else []
+    return " and ".join([*needs, *(["an API key"] if route.api_key else [])])
 
 
 def _as_json(running: "RunningCloud") -> dict[str, object]:

@@ -3,6 +3,7 @@
 import http.client
 import json
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_lambda as lambda_
 
 from constructs_lib import ApiTask, ManagedAsyncTask, TaskApi, TaskStore
+from tasks_cli.local.api_proxy import ApiProxy, mounts
+from tasks_cli.local.apis import deployed_apis
 from tasks_cli.local.process import LocalCloud
 from tests.deployed import Field, field, wait_for
 
@@ -93,9 +96,23 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
         yield Field(cloud, tmp_path_factory.mktemp("api"), _build)
 
 
-def ask(app: Field, verb: str, path: str, *, host: str | None = SHOP, body: object = None, **headers: str) -> Answer:
-    assert app.cloud.url
-    connection = http.client.HTTPConnection(app.cloud.url.partition("//")[2], timeout=30)
+@pytest.fixture(scope="module")
+def proxy(app: Field) -> Iterator[ApiProxy]:
+    """Both APIs at a port of this machine, as `tasks local serve` has them."""
+    with ApiProxy(app.cloud, mounts(deployed_apis(app.cloud, app.stacks))) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield proxy
+        proxy.shutdown()
+        thread.join()
+
+
+def ask(
+    app: Field | ApiProxy, verb: str, path: str, *, host: str | None = SHOP, body: object = None, **headers: str
+) -> Answer:
+    url = app.cloud.url if isinstance(app, Field) else app.url
+    assert url
+    connection = http.client.HTTPConnection(url.partition("//")[2], timeout=30)
     try:
         names = {name.replace("_", "-"): value for name, value in headers.items()} | ({"Host": host} if host else {})
         connection.request(verb, path, None if body is None else json.dumps(body), names)
@@ -170,3 +187,43 @@ def test_a_key_opens_until_its_quota_is_used_up(app: Field) -> None:
     assert ask(app, "GET", "/keyed", host=OFFICE, X_Api_Key="another-key-of-twenty-characters").status == 403
     statuses = [ask(app, "GET", "/keyed", host=OFFICE, X_Api_Key=KEY).status for _ in range(3)]
     assert statuses == [203, 203, 429]
+
+
+def test_several_apis_are_served_below_their_names(proxy: ApiProxy) -> None:
+    assert [mount.prefix for mount in proxy.mounted] == ["/Api", "/Office"]
+    answer = ask(proxy, "GET", "/Api/orders/7?verbose=true", host=None)
+    assert (answer.status, answer.body) == (200, {"id": 7, "verbose": True})
+    assert ask(proxy, "GET", "/Office/keyed", host=None).status == 403
+    assert ask(proxy, "GET", "/orders/7", host=None).body == {"message": "no API is here; they are at /Api/, /Office/"}
+
+
+def test_addresses_that_are_answered_lead_through_the_proxy(proxy: ApiProxy) -> None:
+    accepted = ask(proxy, "POST", "/Api/orders", host=None, body={"article": "tea", "count": 2})
+    url = accepted.headers["Location"]
+    assert url == f"{proxy.url}/Api/tasks/{accepted.body['id']}"
+    assert ask(proxy, "GET", url.removeprefix(proxy.url), host=None).status == 200
+
+
+def test_proxy_passes_domain_names_on(proxy: ApiProxy) -> None:
+    assert ask(proxy, "GET", "/v1/orders/7").body == {"id": 7, "verbose": False}
+
+
+def test_proxy_passes_every_method_on(proxy: ApiProxy) -> None:
+    for verb in ("DELETE", "PATCH", "POST", "PUT"):
+        assert ask(proxy, verb, "/Api/files/a", host=None).body["method"] == verb
+    head = ask(proxy, "HEAD", "/Api/files/a", host=None)
+    assert (head.status, head.body) == (203, None)
+    preflight = ask(proxy, "OPTIONS", "/Api/orders/7", host=None, Origin=ORIGIN, Access_Control_Request_Method="GET")
+    assert preflight.status == 204
+
+
+def test_one_api_is_served_at_the_root(app: Field) -> None:
+    [api] = [api for api in deployed_apis(app.cloud, app.stacks) if api.construct == "Shop/Api"]
+    assert [mount.prefix for mount in mounts([api])] == [""]
+    assert [(route.method, route.path, route.construct) for route in api.routes] == [
+        ("ANY", "/files/{proxy+}", "Shop/Echo"),
+        ("POST", "/orders", "Shop/Place"),
+        ("GET", "/orders/{order_id}", "Shop/Get"),
+        ("GET", "/tasks/{id}", "Shop/Api/Status"),
+    ]
+    assert (api.domain_name, api.base_path) == (SHOP, "v1")

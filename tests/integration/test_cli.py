@@ -2,12 +2,15 @@
 
 import json
 import os
+import signal
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -39,11 +42,15 @@ def receipt(order: int) -> None:
 @task
 def invoice(order: int) -> None:
     raise Reject(f"order {order} größer als erlaubt")
+
+@task
+def answer(number: int) -> dict[str, int]:
+    return {"answer": number}
 """
 
 APP = """
 import aws_cdk as cdk
-from constructs_lib import BackgroundTaskFunction, ManagedAsyncTask, PriorityTaskQueues, TaskCode
+from constructs_lib import ApiTask, BackgroundTaskFunction, ManagedAsyncTask, PriorityTaskQueues, TaskApi, TaskCode
 
 app = cdk.App()
 stack = cdk.Stack(app, "Shop")
@@ -51,6 +58,8 @@ code = TaskCode.from_package("shop")
 BackgroundTaskFunction(stack, "Background", code=code, modules=["shop.tasks"])
 PriorityTaskQueues(stack, "Mail", code=code, modules=["shop.mail"], namespace="mail")
 ManagedAsyncTask(stack, "Invoice", code=code, task="shop.tasks:invoice")
+api = TaskApi(stack, "Api", authorization="none", cloud_watch_role=False)
+ApiTask(stack, "Answer", code=code, task="shop.tasks:answer", api=api, path="/answers/{number}")
 app.synth()
 """
 
@@ -121,10 +130,57 @@ def printed(tasks: Tasks, *function: str) -> list[str]:
 def test_status_shows_the_functions_of_constructs_and_the_queues(tasks: Tasks) -> None:
     status = tasks("local", "status")
     assert status["stacks"] == [{"name": "Shop", "status": "CREATE_COMPLETE"}]
-    assert {function["path"] for function in status["functions"]} == {"Shop/Background", "Shop/Mail", "Shop/Invoice"}
+    paths = {function["path"] for function in status["functions"]}
+    assert paths == {"Shop/Answer", "Shop/Background", "Shop/Mail", "Shop/Invoice"}
     assert len(status["queues"]) == 8  # one for Invoice, four for Mail, and three for dead letters
     text = tasks("local", "status", as_json=False)
     assert all(queue["name"] in text for queue in status["queues"])
+
+
+def test_every_task_is_listed_with_what_starts_it_and_what_serves_it(tasks: Tasks) -> None:
+    listed = {one["task"]: one for one in tasks("list")}
+    assert {name: (one["trigger"], one["construct"], one["path"]) for name, one in listed.items()} == {
+        "shop.mail.send": ("queues high, default, low, bulk", "PriorityTaskQueues", "Shop/Mail"),
+        "shop.tasks.flaky": ("asynchronous invocation", "BackgroundTaskFunction", "Shop/Background"),
+        "shop.tasks.forgotten": (None, None, None),
+        "shop.tasks.invoice": ("queue", "ManagedAsyncTask", "Shop/Invoice"),
+        "shop.tasks.receipt": ("asynchronous invocation", "BackgroundTaskFunction", "Shop/Background"),
+    }
+    assert listed["shop.tasks.forgotten"]["source"] == "shop/tasks.py:17"
+    table = tasks("list", as_json=False)
+    assert "shop.tasks.forgotten\t-\tnothing serves it\tshop/tasks.py:17" in table.splitlines()
+
+
+def test_a_function_is_invoked_with_a_tasks_arguments_and_shows_what_it_logs(tasks: Tasks) -> None:
+    invoked = tasks("invoke", "shop.tasks:receipt", "--arg", "43")
+    assert invoked["function"].startswith("Shop-Background-")
+    assert (invoked["result"], invoked["log"][0]) == (None, "receipt of order 43")
+    invoked = tasks("invoke", "shop.mail.send", "--arg", "eve@example.com", "--kwargs", "copies=2")
+    assert invoked["result"] == {"batchItemFailures": []}
+    assert "sent eve@example.com Hello 2" in invoked["log"]
+
+
+def test_a_function_is_invoked_with_an_event_as_it_is(tasks: Tasks, project: Path) -> None:
+    event = json.dumps({"target": "shop.tasks:receipt", "payload": {"body": '{"order": 44}'}})
+    (project / "event.json").write_text(event)
+    for given in (event, "@event.json"):
+        assert tasks("invoke", "Shop/Background", given)["log"][0] == "receipt of order 44"
+
+
+def test_a_function_that_fails_is_told_by_the_exit_code_and_the_error(project: Path, tasks: Tasks) -> None:
+    def invoke(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "tasks_cli", "invoke", *arguments]
+        return subprocess.run(
+            command, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    failed = invoke("Shop/Background", "5")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "Background" in failed.stderr.splitlines()[-1]
+    as_json = invoke("Shop/Background", "5", "--json")
+    assert (as_json.returncode, json.loads(as_json.stdout).keys()) == (1, {"function", "error", "log"})
+    assert "did you mean 'shop.tasks.receipt'?" in invoke("shop.tasks.reciept").stderr
+    assert invoke("shop.tasks.receipt", "{").returncode == 2
 
 
 def test_a_task_dispatched_by_name_runs_in_the_background(tasks: Tasks) -> None:
@@ -147,6 +203,44 @@ def test_what_is_given_up_is_listed_and_shown_with_its_reason(tasks: Tasks) -> N
     assert letter["failure"]["reason"] == "order 7 größer als erlaubt"
     assert tasks("dead-letters", "show", letter["message"][:8]) == letter
     assert "order 7 größer als erlaubt" in tasks("dead-letters", "list", as_json=False)
+
+
+def test_addresses_of_an_api_are_those_of_this_machine(tasks: Tasks, project: Path) -> None:
+    running = detached.find(project)
+    assert running is not None
+    [stack] = tasks("local", "deploy")
+    [url] = stack["outputs"].values()
+    [api] = tasks("local", "status")["apis"]
+    assert url == f"{api['url']}/"
+    context = ssl.create_default_context(cafile=running.ca_bundle)
+    with urlopen(f"{url}answers/42", context=context, timeout=20) as answer:
+        assert json.load(answer) == {"answer": 42}
+
+
+@pytest.mark.usefixtures("tasks")
+def test_an_api_is_served_until_ctrl_c(project: Path) -> None:
+    serve = subprocess.Popen(
+        [sys.executable, "-m", "tasks_cli", "local", "serve"],
+        cwd=project,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert serve.stdout
+        assert serve.stdout.readline().split("\t") == ["method", "url", "answered by", "asks for\n"]
+        method, url, construct, _ = serve.stdout.readline().split("\t")
+        assert (method, construct) == ("GET", "Shop/Answer")
+        with urlopen(url.replace("{number}", "42"), timeout=20) as answer:
+            assert json.load(answer) == {"answer": 42}
+        serve.send_signal(signal.SIGINT)
+        _, told = serve.communicate(timeout=20)
+        assert "GET /answers/42 200 " in told
+        assert serve.returncode == 128 + signal.SIGINT
+    finally:
+        serve.kill()
+        serve.communicate()
 
 
 @pytest.mark.usefixtures("tasks")

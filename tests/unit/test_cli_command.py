@@ -41,7 +41,7 @@ def tasks(*arguments: str, folder: Path, **environment: str) -> "subprocess.Comp
 @pytest.mark.parametrize(
     "command",
     [
-        *("synth", "demo", "local up", "local deploy", "local status", "local logs", "local down"),
+        *("synth", "demo", "local up", "local deploy", "local status", "local serve", "local logs", "local down"),
         *("dispatch", "dead-letters list", "dead-letters show"),
     ],
 )
@@ -64,6 +64,7 @@ def test_help_is_quick_because_it_loads_neither_boto3_nor_the_cdk() -> None:
     ("arguments", "code", "message"),
     [
         (["local", "status"], 1, "error: no local cloud of this folder runs: start one with `tasks local up`"),
+        (["local", "serve"], 1, "error: no local cloud of this folder runs: start one with `tasks local up`"),
         (["local", "logs"], 1, "`tasks local up`\n"),
         (["dispatch", "shop.mail.send"], 1, "start one with `tasks local up`, or use AWS with --aws\n"),
         (["dispatch", "shop.mail.send", "--aws"], 1, "error: AWS has no region here"),
