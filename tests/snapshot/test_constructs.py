@@ -7,20 +7,23 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.json import JSONSnapshotExtension
 
+from constructs_lib import PayloadBucket
 from constructs_lib.testing import template_of
-from tests.apps import add_invoice, add_mail, add_nightly, add_receipts, new_stack
+from tests.apps import add_api_task, add_invoice, add_mail, add_nightly, add_receipts, new_stack
 from tests.event_apps import add_changes, add_uploads
 
 
 @pytest.mark.parametrize(
     "add",
     [
+        pytest.param(add_api_task, id="api_task"),
         pytest.param(add_receipts, id="background_task_function"),
         pytest.param(add_invoice, id="managed_async_task"),
         pytest.param(add_mail, id="priority_task_queues"),
         pytest.param(add_nightly, id="scheduled_task"),
         pytest.param(add_changes, id="stream_task"),
         pytest.param(add_uploads, id="event_task"),
+        pytest.param(lambda stack: PayloadBucket(stack, "Payloads"), id="payload_bucket"),
     ],
 )
 def test_default_template(add: Callable[[cdk.Stack], object], snapshot: SnapshotAssertion) -> None:

@@ -194,6 +194,20 @@ def test_tasks_in_other_stacks_refer_to_the_api_and_never_the_other_way() -> Non
     assert resources(nested, "AWS::Lambda::Permission")
 
 
+def test_api_task_and_target_may_be_in_three_stacks_and_dispatch_to_each_other() -> None:
+    app = new_app()
+    here, there = cdk.Stack(app, "Here"), cdk.Stack(app, "There")
+    part = cdk.NestedStack(there, "Part")
+    store = TaskStore(here, "Store")
+    api = add_api(here, store=store)
+    accepted = place(part, api, store=store)
+    other = ManagedAsyncTask(here, "Invoice", code=back_office(), task="back_office.invoices:render", store=store)
+    other.grant_dispatch(accepted.function)
+    for stack in (here, there, part):
+        assert lint(json.dumps(Template.from_stack(stack).to_json()), regions=["us-east-1"]) == []
+    assert "Fn::ImportValue" not in json.dumps(Template.from_stack(here).to_json())
+
+
 # --- Who may call -----------------------------------------------------------------------------------------------------
 
 
