@@ -54,7 +54,7 @@ class BatchTask(Task[[T], R], Generic[T, R]):
     takes_batches = True
 
     def __init__(self, function: Callable[Concatenate[list[T], ...], R], **options: Unpack[TaskOptions]) -> None:
-        super().__init__(function, **options)  # type: ignore[arg-type]  (dispatched are the items of its list)
+        super().__init__(function, **options)  # type: ignore[arg-type]  # dispatched are the items
         match self.signature.parameters:
             case [field] if field.required and not self.definition.__code__.co_flags & _VARIADIC:
                 self._field = field
@@ -76,7 +76,7 @@ class BatchTask(Task[[T], R], Generic[T, R]):
 
     def __call__(self, items: list[T], /, *args: Any, **kwargs: Any) -> R:  # type: ignore[override]
         """Run the function here and now, with a whole list."""
-        return self.__wrapped__(items, *args, **kwargs)  # type: ignore[call-arg,arg-type]
+        return self.__wrapped__(items, *args, **kwargs)  # type: ignore[arg-type]
 
     async def run_together(self, messages: "Sequence[tuple[Envelope, Delivery]]") -> list[Outcome]:
         """Run messages by one call, and say what becomes of each."""

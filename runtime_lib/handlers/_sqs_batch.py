@@ -261,5 +261,5 @@ async def _at_once(records: list[Admitted]) -> list[Outcome]:
 
 async def _as_one(records: list[Admitted]) -> list[Outcome]:
     """Run messages of one batch task by one call."""
-    task: BatchTask[Any, Any] = records[0][1].task  # type: ignore[assignment]  (it takes batches)
+    task: BatchTask[Any, Any] = records[0][1].task  # type: ignore[assignment]  # it takes batches
     return await task.run_together([(message.envelope, record.delivery) for record, message in records])

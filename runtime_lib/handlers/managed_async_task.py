@@ -1,9 +1,12 @@
 """The handler of a ManagedAsyncTask's function: its task's own queue."""
 
+import os
 from typing import Any
 
+from runtime_lib.contract import ENV_TAKES_DEAD_LETTERS
+from runtime_lib.execution import admit
 from runtime_lib.handlers._init_phase import start
-from runtime_lib.handlers._sqs_batch import Batch
+from runtime_lib.handlers._sqs_batch import Admission, Batch
 
 __all__ = ["handler"]
 
@@ -12,4 +15,12 @@ start()
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Run the messages of an SQS event and report those that are to be delivered again."""
-    return Batch.of(event, context).process().response()
+    return Batch.of(event, context, admit=_admission()).process().response()
+
+
+def _admission() -> Admission:
+    if os.environ.get(ENV_TAKES_DEAD_LETTERS) != "1":
+        return admit
+    from runtime_lib.handlers._dead_letters import admit_letter
+
+    return admit_letter
