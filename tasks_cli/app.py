@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from tasks_cli.commands import dead_letters, demo, dispatch, invoke, listing, local, synth, worker
+from tasks_cli.commands import dead_letters, demo, dispatch, invoke, listing, local, openapi, synth, worker
 from tasks_cli.errors import CliError, UsageError
 
 EXIT_FAILED = 1
@@ -23,6 +23,7 @@ Background tasks on AWS Lambda: synthesize, run and look into an app, on this ma
   tasks dispatch shop.mail:send 42    run a task in the background
   tasks invoke shop.mail:send --arg 42    run a task's function, and see what it returns and logs
   tasks local status                  stacks, functions, queues and what waits in them
+  tasks openapi --out openapi.json    describe the API, from the signatures of its tasks
   tasks local serve --port 8000       the API at http://127.0.0.1:8000/
   tasks local logs --follow           what the functions print
   tasks worker shop.mail              run a queue's tasks in this process
@@ -45,6 +46,7 @@ app.command("demo")(demo.demo)
 app.command("synth")(synth.synth)
 app.add_typer(local.app, name="local")
 app.command("list")(listing.list_tasks)
+app.command("openapi")(openapi.openapi)
 app.command("dispatch")(dispatch.dispatch)
 app.command("invoke")(invoke.invoke)
 app.command("worker")(worker.worker)

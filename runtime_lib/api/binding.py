@@ -23,9 +23,10 @@ from runtime_lib.json_arguments import Mismatch
 if TYPE_CHECKING:
     from runtime_lib.task import Task
 
-__all__ = ["Binding", "Places", "binding_of", "places_of"]
+__all__ = ["WITHOUT_BODY", "Binding", "Places", "binding_of"]
 
-_WITHOUT_BODY = {"DELETE", "GET", "HEAD", "OPTIONS"}
+WITHOUT_BODY = {"DELETE", "GET", "HEAD", "OPTIONS"}
+"""Methods whose requests mostly have no body: what is missing was looked for in the query."""
 _IN_PATH = re.compile(r"{([^{}+]+)\+?}")
 _SHOWN_CHARACTERS = 50
 """Of what a client sent."""
@@ -42,7 +43,7 @@ class Places(NamedTuple):
     """Those in the query, or in the body's fields."""
 
 
-def places_of(signature: Signature, path: str) -> Places:
+def _places_of(signature: Signature, path: str) -> Places:
     """Where the parameters of a task are, behind a path of an API such as ``/orders/{id}``.
 
     Raises:
@@ -91,7 +92,8 @@ class Binding:
 
     def __init__(self, signature: Signature, path: str) -> None:
         self._signature = signature
-        self._places = places_of(signature, path)
+        self.places = _places_of(signature, path)
+        """Where the task's parameters are in a request."""
         self.is_given_event = signature.asks_for(ApiEvent.__name__)
         """Whether the task gets the request itself as well."""
 
@@ -104,10 +106,10 @@ class Binding:
         reading = _Reading(self._signature)
         path, query = request.path_params, request.multi_value_querystring_params
         whole, fields = self._body(request, reading)
-        for parameter in self._places.path:
+        for parameter in self.places.path:
             texts = [path[parameter.name]] if parameter.name in path else None
             reading.take(parameter, "path", texts, in_texts=True)
-        for parameter in self._places.others:
+        for parameter in self.places.others:
             name = parameter.name
             texts, in_body = query.pop(name, None), name in fields
             value = fields.pop(name, None)
@@ -116,11 +118,11 @@ class Binding:
             elif in_body:
                 reading.take(parameter, "body", [value])
             else:
-                nowhere_else = self._places.body or request.method in _WITHOUT_BODY
+                nowhere_else = self.places.body or request.method in WITHOUT_BODY
                 where = "query" if nowhere_else or texts is not None else "query or body"
                 reading.take(parameter, where, texts, in_texts=True)
-        if self._places.body:
-            reading.take(self._places.body, "body", whole)
+        if self.places.body:
+            reading.take(self.places.body, "body", whole)
         for where, unknown in (("query", query), ("body", fields)):
             self._rest(where, unknown, reading)
         return reading.arguments()
@@ -129,9 +131,9 @@ class Binding:
         """The body for the parameter that takes it whole, if it has one; else its fields."""
         if not request.raw.get("body"):
             return None, {}
-        if self._places.body:
+        if self.places.body:
             return [request.json()], {}
-        if self.is_given_event and not (self._places.others and _is_json(request)):
+        if self.is_given_event and not (self.places.others and _is_json(request)):
             return None, {}  # it is the task's own business
         body = request.json()
         if not isinstance(body, dict):
@@ -157,7 +159,7 @@ class Binding:
     def _unknown(self, name: str) -> str:
         from difflib import get_close_matches
 
-        known = [one.name for one in (*self._places.path, *self._places.others)]
+        known = [one.name for one in (*self.places.path, *self.places.others)]
         near = get_close_matches(name[:_SHOWN_CHARACTERS], known, 1)
         return "is not known" + (f": did you mean {near[0]}?" if near and near[0] != name else " here")
 
