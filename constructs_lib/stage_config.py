@@ -78,7 +78,8 @@ class StageConfig:
             OSError: the file cannot be opened.
         """
         read = StageFile.read(Path(file))
-        chosen = scope.node.try_get_context(_CONTEXT_KEY) if stage is None else stage
+        context = scope.node.try_get_context(_CONTEXT_KEY) if stage is None else stage
+        chosen = None if context is None else str(context)
         if chosen is not None:
             read.require_stage(chosen)
         return cls(read, scope, chosen)

@@ -1,15 +1,19 @@
 """A function in a network that is known by ids alone."""
 
+import json
 from typing import Any
 
 import aws_cdk as cdk
+import cdk_nag
 import pytest
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk.assertions import Template
+from cfnlint.api import lint
 
 from tests.apps import add_invoice, add_mail, add_receipts, allowed, new_stack, only
 
-SUBNETS = ["subnet-0a1b", "subnet-0c2d"]
-GROUPS = ["sg-1", "sg-2"]
+SUBNETS = ["subnet-0a1b2c3d", "subnet-0c2d3e4f"]
+GROUPS = ["sg-0a1b2c3d", "sg-0c2d3e4f"]
 
 
 @pytest.mark.parametrize("add", [add_invoice, add_mail, add_receipts])
@@ -61,3 +65,12 @@ def test_ids_beside_objects_are_refused(argument: str, other: str) -> None:
     objects = {"vpc": vpc, "vpc_subnets": ec2.SubnetSelection(), "security_groups": []}
     with pytest.raises(ValueError, match=f"Shop/Invoice: {argument} is set, and so is {other}, allowed is ids, or"):
         add_invoice(stack, **{argument: ["subnet-1"], other: objects[other]})
+
+
+def test_cdk_nag_and_cfn_lint_find_nothing() -> None:
+    stack = new_stack()
+    cdk.Validations.of(stack.node.root).add_plugins(cdk_nag.AwsSolutionsChecks())
+    for add in (add_invoice, add_mail, add_receipts):
+        add(stack, subnet_ids=SUBNETS, security_group_ids=GROUPS, tags={"team": "billing"})
+    stack.node.root.synth()
+    assert lint(json.dumps(Template.from_stack(stack).to_json()), regions=["us-east-1"]) == []

@@ -1,4 +1,4 @@
-"""What fops.background 0.3.0 and taskhawk 4.7.0 get wrong, and where a test shows that this library does not."""
+"""What fops.background 0.3.0, taskhawk 4.7.0 and async-lambda 0.6.15 get wrong, and where a test shows that this library does not."""
 
 import ast
 import json
@@ -49,6 +49,14 @@ SHOWN_BY = {
     "taskhawk: a dispatch publishes three times and raises": __name__.rpartition(".")[2]
     + ".test_a_dispatch_publishes_once_and_returns",
     "taskhawk: it is not thread-safe": __name__.rpartition(".")[2] + ".test_threads_dispatch_and_run_at_the_same_time",
+    "async-lambda: layers are sorted": "test_constructs_function.test_layers_keep_the_order_in_which_they_were_given",
+    "async-lambda: a stage's environment changes the app's": "test_stage_file.test_merging_never_changes_what_is_merged",
+    "async-lambda: a timeout of 5,000 seconds is accepted": (
+        "test_constructs_function.test_what_lambda_would_refuse_is_refused_at_synth"
+    ),
+    "async-lambda: a maximum concurrency of 1 is accepted": (
+        "test_constructs_queue.test_queue_settings_outside_their_range_are_refused"
+    ),
 }
 
 

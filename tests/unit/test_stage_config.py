@@ -237,6 +237,7 @@ def test_the_stage_is_that_of_the_context_unless_the_code_says_another() -> None
     assert new_config(EVERY_LEVEL, app).stage == "prod"
     assert new_config(EVERY_LEVEL, app, stage="dev").stage == "dev"
     assert new_config(EVERY_LEVEL, new_app()).stage is None
+    assert new_config({"stages": {"1": {}}}, new_app({"stage": 1})).stage == "1"
 
 
 def test_a_stage_that_the_file_does_not_have_is_refused_with_those_it_has() -> None:
