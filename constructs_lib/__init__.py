@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from constructs_lib.background_task_function import BackgroundTaskFunction
     from constructs_lib.event_task import EventTask
     from constructs_lib.managed_async_task import ManagedAsyncTask
+    from constructs_lib.payload_bucket import PayloadBucket
     from constructs_lib.priority_task_queues import PriorityTaskQueues
     from constructs_lib.scheduled_task import ScheduledTask
     from constructs_lib.stage_config import ScheduleOptions, StageConfig, TaskOptions
@@ -34,6 +35,7 @@ __all__ = [
     "EventTask",
     "FunctionOptions",
     "ManagedAsyncTask",
+    "PayloadBucket",
     "Priority",
     "PriorityTaskQueues",
     "QueueSettings",
@@ -57,6 +59,7 @@ _MODULES = {
     "EventTask": "constructs_lib.event_task",
     "FunctionOptions": "constructs_lib._function",
     "ManagedAsyncTask": "constructs_lib.managed_async_task",
+    "PayloadBucket": "constructs_lib.payload_bucket",
     "Priority": "runtime_lib.contract",
     "PriorityTaskQueues": "constructs_lib.priority_task_queues",
     "QueueSettings": "constructs_lib._event_source",

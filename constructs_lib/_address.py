@@ -31,6 +31,7 @@ from runtime_lib import contract
 from runtime_lib.contract import Priority, Route
 
 if TYPE_CHECKING:
+    from constructs_lib.payload_bucket import PayloadAccess
     from constructs_lib.task_store import StoreAccess
 
 __all__ = [
@@ -70,6 +71,7 @@ class Address:
         task: the one task that is served, None for a namespace's server.
         loaded: what the server's function imports, None for a construct deployed elsewhere.
         store: where the server records its tasks, None if it does not.
+        payloads: where arguments wait for it that are too large for a message, None if it takes none.
         by_priority: the same routes by their priorities; empty if nothing is dispatched there.
         published: the parameter that the routes are read from at deployment, None for routes that are known here.
     """
@@ -80,6 +82,7 @@ class Address:
     task: str | None = None
     loaded: Loaded | None = None
     store: "StoreAccess | None" = None
+    payloads: "PayloadAccess | None" = None
     by_priority: Mapping[Priority, Route] = field(default_factory=dict)
     published: Published | None = None
 
@@ -91,12 +94,14 @@ class Address:
         *,
         encryption_key: kms.IKey | kms.Key | None = None,
         store: "StoreAccess | None" = None,
+        payloads: "PayloadAccess | None" = None,
     ) -> Self:
         """The address of a construct that serves one task."""
         variable = contract.task_route_variable(task)
         keys = (encryption_key,) if encryption_key else ()
         by_priority = {Priority.DEFAULT: route}
-        return cls({variable: route}, {variable: f"task {task!r}"}, keys, task, store=store, by_priority=by_priority)
+        serves = {variable: f"task {task!r}"}
+        return cls({variable: route}, serves, keys, task, store=store, payloads=payloads, by_priority=by_priority)
 
     @classmethod
     def of_trigger(cls, task: str, *, store: "StoreAccess | None" = None) -> Self:
@@ -113,6 +118,7 @@ class Address:
         encryption_keys: Iterable[kms.IKey | kms.Key] = (),
         loaded: Loaded | None = None,
         store: "StoreAccess | None" = None,
+        payloads: "PayloadAccess | None" = None,
     ) -> Self:
         """The address of a construct that serves namespaces.
 
@@ -131,7 +137,8 @@ class Address:
                 if variable in serves:
                     raise ValueError(f"{scope.node.path}: {_collision(variable, serves[variable], label)}")
                 found[variable], serves[variable] = route, label
-        return cls(found, serves, tuple(encryption_keys), loaded=loaded, store=store, by_priority=routes)
+        keys = tuple(encryption_keys)
+        return cls(found, serves, keys, loaded=loaded, store=store, payloads=payloads, by_priority=routes)
 
     def permissions(self, scope: Construct) -> list[iam.PolicyStatement]:
         """What a sender in the account and region of ``scope`` must be allowed, and no more."""
@@ -152,6 +159,8 @@ class Address:
             statements.append(iam.PolicyStatement(actions=["kms:Decrypt", "kms:GenerateDataKey"], resources=arns))
         if self.store and self.routes:
             statements += self.store.sender_statements(scope)
+        if self.payloads:
+            statements += self.payloads.sender_statements(scope)
         return statements
 
 
@@ -174,8 +183,11 @@ class DispatchTarget(Construct):
     @property
     def routes(self) -> dict[str, str]:
         """The routes to here by the environment variables that hold them."""
-        stored = self.address.store is not None
-        return {variable: str(route._replace(stored=stored)) for variable, route in self.address.routes.items()}
+        stored, payloads = self.address.store is not None, self.address.payloads is not None
+        return {
+            variable: str(route._replace(stored=stored, payloads=payloads))
+            for variable, route in self.address.routes.items()
+        }
 
     @property
     def dispatch_environment(self) -> dict[str, str]:
@@ -183,8 +195,9 @@ class DispatchTarget(Construct):
         environment = self.routes
         if any(route.kind != "lambda" for route in self.address.routes.values()):  # which kind may be known later
             environment[contract.ENV_QUEUE_URL_PREFIX] = queue_url_prefix(self)
-        if self.address.store:
-            environment |= self.address.store.environment
+        for shared in (self.address.store, self.address.payloads):
+            if shared:
+                environment |= shared.environment
         return environment
 
     def grant_dispatch(self, grantee: iam.IGrantable) -> None:
@@ -292,6 +305,9 @@ def allow(
             )
 
 
+_MANY: Final = {"store": "task stores", "payloads": "payload buckets"}
+
+
 class FunctionRoutes(Construct):
     """The routes of one function, and the checks of its environment."""
 
@@ -310,7 +326,7 @@ class FunctionRoutes(Construct):
         self._function = function
         self._loaded = loaded
         self._targets: dict[str, DispatchTarget] = {}
-        self._store: StoreAccess | None = None
+        self._shared: dict[str, StoreAccess | PayloadAccess] = {}
         check_at_synth(self, self._check)
 
     @classmethod
@@ -339,6 +355,8 @@ class FunctionRoutes(Construct):
             raise ValueError(f"{self._function.node.path}: {_collision(variable, there, here)}")
         if target.address.store:
             self.use_store(target.address.store)
+        if target.address.payloads:
+            self.use_payloads(target.address.payloads)
         for name, value in target.dispatch_environment.items():
             self._function.add_environment(name, value)
         self._targets |= dict.fromkeys(target.address.routes, target)
@@ -349,15 +367,28 @@ class FunctionRoutes(Construct):
         Raises:
             ValueError: it uses another one, or this one is in another account or region.
         """
-        stack = cdk.Stack.of(store)
-        require_same(self._function, "store", store.node.path, account=stack.account, region=stack.region)
-        if self._store and self._store.environment != store.environment:
+        self._use("store", store)
+
+    def use_payloads(self, payloads: "PayloadAccess") -> None:
+        """Have the function put arguments that are too large for a message into ``payloads``, and look for them there.
+
+        Raises:
+            ValueError: it uses another one, or this one is in another account or region.
+        """
+        self._use("payloads", payloads)
+        if self.policy and self._function.role:
+            payloads.acknowledge_keys(self._function.role)
+
+    def _use(self, argument: str, shared: "StoreAccess | PayloadAccess") -> None:
+        stack = cdk.Stack.of(shared)
+        require_same(self._function, argument, shared.node.path, account=stack.account, region=stack.region)
+        other = self._shared.setdefault(argument, shared)
+        if other.environment != shared.environment:
             raise ValueError(
-                f"{self._function.node.path} would use two task stores, {self._store.node.path} and "
-                f"{store.node.path}: give one store to itself and to everything it dispatches to"
+                f"{self._function.node.path} would use two {_MANY[argument]}, {other.node.path} and "
+                f"{shared.node.path}: give one to itself and to everything it dispatches to"
             )
-        self._store = store
-        for name, value in store.environment.items():
+        for name, value in shared.environment.items():
             self._function.add_environment(name, value)
 
     def _check(self) -> list[str]:

@@ -228,6 +228,7 @@ def _check_environment(scope: Construct, options: FunctionOptions) -> None:
         contract.ENV_QUEUE_URL_PREFIX,
         contract.ENV_DEAD_LETTER_QUEUE,
         contract.ENV_MAX_RECEIVE_COUNT,
+        contract.ENV_PAYLOADS,
         contract.ENV_STORE,
         contract.ENV_STORE_TTL,
         contract.ENV_TRACKED,
@@ -293,7 +294,7 @@ class TaskFunction(lambda_.Function):
         described: Mapping[str, object] | None = None,
         **options: Unpack[FunctionOptions],
     ) -> None:
-        store = target.address.store
+        store, payloads = target.address.store, target.address.payloads
         runtime = options.get("runtime", lambda_.Runtime.PYTHON_3_13)
         architecture = options.get("architecture", lambda_.Architecture.X86_64)
         log_group = options.get("log_group") or logs.LogGroup(
@@ -313,6 +314,7 @@ class TaskFunction(lambda_.Function):
                 *(send_permissions(dead_letter_queue) if dead_letter_queue else []),
                 *statements,
                 *(store.server_statements(target) if store else []),
+                *(payloads.server_statements(target) if payloads else []),
                 *([network_interfaces()] if options.keys() & {"vpc", "subnet_ids"} else []),
                 *options.get("policy_statements", ()),
             ],
@@ -371,6 +373,8 @@ class TaskFunction(lambda_.Function):
         routes = FunctionRoutes(self, policy=role.policy, loaded=loaded)
         if store:
             routes.use_store(store)
+        if payloads:
+            routes.use_payloads(payloads)
         ResourceCount.watch(cdk.Stack.of(target))
         if "runtime" not in options:
             acknowledge(self, "AwsSolutions-L1", "The newest Python that runtime_lib is tested on.")

@@ -14,6 +14,7 @@ from constructs_lib._function import FunctionOptions, TaskFunction, check_functi
 from constructs_lib._queue import DeadLetters, check_dead_letter_queue
 from constructs_lib._server import TaskServer
 from constructs_lib._validation import names
+from constructs_lib.payload_bucket import PayloadAccess
 from constructs_lib.task_code import TaskCode
 from constructs_lib.task_store import StoreAccess
 from runtime_lib import contract
@@ -38,6 +39,7 @@ class BackgroundTaskFunction(TaskServer):
         dead_letter_queue: a standard queue for what is given up. Default: one of its own, kept 14 days, with an alarm.
         encryption_key: key of the dead letter queue of its own. Default: a key that SQS manages.
         store: where its tasks are recorded, with their results. Default: nowhere.
+        payloads: where arguments go that are too large for a message. Default: they are refused.
         options: see `FunctionOptions`.
 
     Attributes:
@@ -63,6 +65,7 @@ class BackgroundTaskFunction(TaskServer):
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
         encryption_key: kms.IKey | kms.Key | None = None,
         store: StoreAccess | None = None,
+        payloads: PayloadAccess | None = None,
         **options: Unpack[FunctionOptions],
     ) -> None:
         super().__init__(scope, construct_id)
@@ -80,7 +83,7 @@ class BackgroundTaskFunction(TaskServer):
 
         name = physical_name(self)
         routes = {Priority.DEFAULT: Route("lambda", name)}
-        self.address = Address.of_namespaces(self, namespaces, routes, loaded=loaded, store=store)
+        self.address = Address.of_namespaces(self, namespaces, routes, loaded=loaded, store=store, payloads=payloads)
         if dead_letter_queue is None:
             own = DeadLetters(self, encryption_key=encryption_key, removal_policy=options.get("removal_policy"))
             self.dead_letter_queue, self.alarms = own.queue, (own.alarm,)
@@ -111,6 +114,7 @@ class BackgroundTaskFunction(TaskServer):
         function_name: str,
         namespace: str | Sequence[str] = DEFAULT_NAMESPACE,
         store: StoreAccess | None = None,
+        payloads: PayloadAccess | None = None,
     ) -> DispatchTarget:
         """A function that is deployed elsewhere in this account and region, to dispatch to.
 
@@ -120,7 +124,10 @@ class BackgroundTaskFunction(TaskServer):
             function_name: its name.
             namespace: one namespace or several that it serves. Default: ``DEFAULT``.
             store: where it records its tasks. Default: nowhere.
+            payloads: where it takes arguments from that are too large for a message. Default: it takes none.
         """
         routes = {Priority.DEFAULT: Route("lambda", function_name)}
-        address = Address.of_namespaces(scope, names(scope, "namespace", namespace), routes, store=store)
+        address = Address.of_namespaces(
+            scope, names(scope, "namespace", namespace), routes, store=store, payloads=payloads
+        )
         return cls.imported(scope, construct_id, address)

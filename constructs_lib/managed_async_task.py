@@ -20,6 +20,7 @@ from constructs_lib._queue import DeadLetters, TaskQueue, check_dead_letter_queu
 from constructs_lib._queue_extras import age_alarm, check_age_alarm, check_queue_extras, queue_extras
 from constructs_lib._server import TaskServer
 from constructs_lib._validation import named_by
+from constructs_lib.payload_bucket import PayloadAccess
 from constructs_lib.task_code import TaskCode
 from constructs_lib.task_store import StoreAccess
 from runtime_lib import contract
@@ -49,6 +50,7 @@ class ManagedAsyncTask(TaskServer):
         encryption_key: key of the queue, not of the shared dead letter queue: give a ``dead_letter_queue`` with it.
             Default: a key that SQS manages.
         store: where its tasks are recorded, with their results. Default: nowhere.
+        payloads: where arguments go that are too large for a message. Default: they are refused.
         queue_age_alarm: age of the queue's oldest message that sets off an alarm, up to four days. Default: no alarm.
         managed_queue_extras: further CloudFormation resources, such as alarms of the queue, each with ``Type`` and
             ``Properties``; anywhere in them ``$QUEUEID`` is replaced by the queue's logical id, ``$EXTRA0`` by that of
@@ -84,6 +86,7 @@ class ManagedAsyncTask(TaskServer):
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
         encryption_key: kms.IKey | kms.Key | None = None,
         store: StoreAccess | None = None,
+        payloads: PayloadAccess | None = None,
         queue_age_alarm: cdk.Duration | None = None,
         managed_queue_extras: Sequence[Mapping[str, Any]] = (),
         entry: str | None = None,
@@ -104,7 +107,9 @@ class ManagedAsyncTask(TaskServer):
         check_queue_extras(self, managed_queue_extras)
 
         name = physical_name(self)
-        self.address = Address.of_task(definition.name, Route("sqs", name), encryption_key=encryption_key, store=store)
+        self.address = Address.of_task(
+            definition.name, Route("sqs", name), encryption_key=encryption_key, store=store, payloads=payloads
+        )
         if dead_letter_queue is None:
             shared = DeadLetters.of_stack(self)
             self.dead_letter_queue, self.alarms = shared.queue, (shared.alarm,)
@@ -147,6 +152,7 @@ class ManagedAsyncTask(TaskServer):
         queue_name: str,
         encryption_key: kms.IKey | kms.Key | None = None,
         store: StoreAccess | None = None,
+        payloads: PayloadAccess | None = None,
     ) -> DispatchTarget:
         """A task that is deployed elsewhere in this account and region, to dispatch to.
 
@@ -157,8 +163,11 @@ class ManagedAsyncTask(TaskServer):
             queue_name: the name of its queue.
             encryption_key: the key of its queue. Default: a key that SQS manages.
             store: where it records its tasks. Default: nowhere.
+            payloads: where it takes arguments from that are too large for a message. Default: it takes none.
         """
-        address = Address.of_task(task, Route("sqs", queue_name), encryption_key=encryption_key, store=store)
+        address = Address.of_task(
+            task, Route("sqs", queue_name), encryption_key=encryption_key, store=store, payloads=payloads
+        )
         return cls.imported(scope, construct_id, address)
 
     def metric_waiting(self, *, period: cdk.Duration | None = None, statistic: str = "Maximum") -> cloudwatch.Metric:

@@ -29,6 +29,7 @@ from constructs_lib._function import (
 from constructs_lib._queue import DeadLetters, TaskQueue, check_dead_letter_queue, queue_name, receive_permissions
 from constructs_lib._server import TaskServer
 from constructs_lib._validation import names, refusal, warn
+from constructs_lib.payload_bucket import PayloadAccess
 from constructs_lib.task_code import TaskCode
 from constructs_lib.task_store import StoreAccess
 from runtime_lib import contract
@@ -55,6 +56,7 @@ class PriorityTaskQueues(TaskServer):
         dead_letter_queue: a standard queue for what is given up. Default: one of its own, kept 14 days, with an alarm.
         encryption_key: key of the queues made here. Default: a key that SQS manages.
         store: where their tasks are recorded, with their results. Default: nowhere.
+        payloads: where arguments go that are too large for a message. Default: they are refused.
         options: see `FunctionOptions`.
 
     Attributes:
@@ -82,6 +84,7 @@ class PriorityTaskQueues(TaskServer):
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
         encryption_key: kms.IKey | kms.Key | None = None,
         store: StoreAccess | None = None,
+        payloads: PayloadAccess | None = None,
         **options: Unpack[FunctionOptions],
     ) -> None:
         super().__init__(scope, construct_id)
@@ -127,6 +130,7 @@ class PriorityTaskQueues(TaskServer):
             ),
             loaded=loaded,
             store=store,
+            payloads=payloads,
         )
         self.function = TaskFunction(
             self,
@@ -172,6 +176,7 @@ class PriorityTaskQueues(TaskServer):
         entry: str | None = None,
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
         store: StoreAccess | None = None,
+        payloads: PayloadAccess | None = None,
         **options: Unpack[FunctionOptions],
     ) -> "PriorityTaskQueues":
         """A worker for queues that exist already; for caps and batches of each, give `QueueSettings` their queue.
@@ -187,6 +192,7 @@ class PriorityTaskQueues(TaskServer):
             entry: as above.
             dead_letter_queue: as above.
             store: as above.
+            payloads: as above.
             options: as above.
         """
         return cls(
@@ -200,6 +206,7 @@ class PriorityTaskQueues(TaskServer):
             entry=entry,
             dead_letter_queue=dead_letter_queue,
             store=store,
+            payloads=payloads,
             **options,
         )
 
@@ -217,6 +224,7 @@ class PriorityTaskQueues(TaskServer):
         entry: str | None = None,
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
         store: StoreAccess | None = None,
+        payloads: PayloadAccess | None = None,
         **options: Unpack[FunctionOptions],
     ) -> "PriorityTaskQueues":
         """A worker for the four queues of a taskhawk app, ``TASKHAWK-<APP>`` and so on, as `from_queues`.
@@ -232,6 +240,7 @@ class PriorityTaskQueues(TaskServer):
             entry: as above.
             dead_letter_queue: as above.
             store: as above.
+            payloads: as above.
             options: as above.
         """
         queues = {
@@ -253,6 +262,7 @@ class PriorityTaskQueues(TaskServer):
             entry=entry,
             dead_letter_queue=dead_letter_queue,
             store=store,
+            payloads=payloads,
             **options,
         )
 
@@ -266,6 +276,7 @@ class PriorityTaskQueues(TaskServer):
         namespace: str | Sequence[str] = DEFAULT_NAMESPACE,
         encryption_key: kms.IKey | kms.Key | None = None,
         store: StoreAccess | None = None,
+        payloads: PayloadAccess | None = None,
     ) -> DispatchTarget:
         """Queues that are worked on elsewhere in this account and region, to dispatch to.
 
@@ -276,6 +287,7 @@ class PriorityTaskQueues(TaskServer):
             namespace: one namespace or several that are served there. Default: ``DEFAULT``.
             encryption_key: the key of the queues. Default: a key that SQS manages.
             store: where their tasks are recorded. Default: nowhere.
+            payloads: where it takes arguments from that are too large for a message. Default: it takes none.
         """
         address = Address.of_namespaces(
             scope,
@@ -283,6 +295,7 @@ class PriorityTaskQueues(TaskServer):
             {priority: Route("sqs", name) for priority, name in _with_default(scope, queue_names).items()},
             encryption_keys=(encryption_key,) if encryption_key else (),
             store=store,
+            payloads=payloads,
         )
         return cls.imported(scope, construct_id, address)
 

@@ -15,7 +15,7 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk.assertions import Template
 from cfnlint.api import lint
 
-from constructs_lib import PriorityTaskQueues
+from constructs_lib import PayloadBucket, PriorityTaskQueues
 from tests.apps import add_invoice, add_mail, add_receipts, new_stack
 from tests.event_apps import add_changes, add_uploads
 
@@ -49,6 +49,7 @@ def _every_option(stack: cdk.Stack) -> None:
 def _events(stack: cdk.Stack) -> None:
     add_changes(stack)
     add_uploads(stack, prefix="in/", suffix=".csv")
+    add_invoice(stack, payloads=PayloadBucket(stack, "Payloads"))
 
 
 @pytest.mark.parametrize("make", [_defaults, _every_option, _events])
