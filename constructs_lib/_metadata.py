@@ -21,6 +21,7 @@ def served_tasks(
         "modules": list(loaded.modules),
         "tasks": cdk.Lazy.any(_ServedTasks(target, loaded)),
         "routes": target.routes,
+        **({"store": target.address.store.environment} if target.address.store else {}),
         "dead_letter_queue": dead_letters,
     }
 

@@ -65,10 +65,10 @@ class StoreAccess(Construct):
         """
         self._grant(grantee, "dynamodb:GetItem")
 
-    def grant_cancel(self, grantee: iam.IGrantable) -> None:
-        """Let ``grantee`` cancel tasks: ``handle.cancel()``. As `grant_read` otherwise.
+    def grant_write(self, grantee: iam.IGrantable) -> None:
+        """Let ``grantee`` change records: ``handle.cancel()``, and what a worker of its own does. As `grant_read`.
 
-        IAM knows no smaller permission than to change records.
+        A construct with ``store=`` has this permission already, for its own function.
         """
         self._grant(grantee, "dynamodb:UpdateItem")
 

@@ -269,7 +269,7 @@ _GRANTS = {
     "get_item": "grant_read(function) of the TaskStore allows to read records",
     "put_item": "grant_dispatch(function) of the construct that serves the task allows to add records",
     "delete_item": "grant_dispatch(function) of the construct that serves the task allows to take records back",
-    "update_item": "grant_cancel(function) of the TaskStore allows to cancel tasks, store= of a construct to run them",
+    "update_item": "grant_write(function) of the TaskStore allows to change records",
 }
 
 

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from math import ceil
 from threading import Event, current_thread, main_thread
 from types import FrameType, TracebackType
@@ -22,11 +22,13 @@ from runtime_lib.contract import (
 )
 from runtime_lib.errors import TaskError
 from runtime_lib.log import logger
+from runtime_lib.tracking import get_store, receiving_store, using_store
 
 if TYPE_CHECKING:
     from asyncio import Task
 
     from runtime_lib.polling import Poller
+    from runtime_lib.store import Store
 
 __all__ = ["TaskWorker", "WorkerOptions", "extend_visibility_timeout", "listen_for_messages"]
 
@@ -137,7 +139,9 @@ class TaskWorker:
         _check("loop_count", loop_count, 0)
         _check("grace_period_s", grace_period_s, 0)
         self._modules = modules
-        self._queue = queue or _routed_queue(namespace, Priority(priority))
+        route = None if queue else _route(namespace, Priority(priority))
+        self._queue = route.target if route else str(queue)
+        self._is_stored = route is not None and route.stored
         self._dead_letter_queue = dead_letter_queue
         self._concurrency = concurrency
         self._num_messages = num_messages
@@ -154,7 +158,8 @@ class TaskWorker:
         """Work until stopped. Cancelling it stops it as gracefully; cancelling it again, at once.
 
         Raises:
-            TaskError: there is no such queue, it may not be polled, no task is registered here, or an init task failed.
+            TaskError: there is no such queue, it may not be polled, no task is registered here, or an init task failed;
+                a StoreError, if the route's tasks are recorded and ``TASK_STORE`` does not say where.
         """
         from asyncio import wait
 
@@ -173,8 +178,9 @@ class TaskWorker:
         if not registry.names():
             raise TaskError("no task is registered here: pass modules=['<module that has the tasks>'] to the worker")
         await to_thread(hooks.run_init_tasks)
+        store = get_store() if self._is_stored else receiving_store()
         poller = await to_thread(self._poller)
-        self._polling = create_task(poller.poll(loop_count=self._loop_count, grace_period=self._grace_period))
+        self._polling = create_task(self._poll(poller, store))
         self._polling.add_done_callback(_log_failure)
         return self
 
@@ -184,6 +190,10 @@ class TaskWorker:
         assert self._polling, "entered"
         self.stop()
         await self._polling
+
+    async def _poll(self, poller: "Poller", store: "Store | None") -> None:
+        with using_store(store) if store else nullcontext():
+            await poller.poll(loop_count=self._loop_count, grace_period=self._grace_period)
 
     def _poller(self) -> "Poller":
         from runtime_lib.clients import client as shared_client
@@ -247,8 +257,8 @@ def _check(name: str, value: float | None, lowest: int, highest: int | None = No
         raise ValueError(f"{name} is {allowed}, given {value!r}")
 
 
-def _routed_queue(namespace: str, priority: Priority) -> str:
-    """The queue that the routes name for a namespace and priority.
+def _route(namespace: str, priority: Priority) -> Route:
+    """The route to the queue of a namespace and priority.
 
     Raises:
         TaskError: none does, or the route leads elsewhere; says what to set.
@@ -262,7 +272,7 @@ def _routed_queue(namespace: str, priority: Priority) -> str:
             except ValueError as error:
                 raise TaskError(str(error)) from None
             if route.kind == "sqs":
-                return route.target
+                return route
             raise TaskError(f"{variable} is {value!r}, which no worker can poll: pass queue='<name or URL>'")
     raise TaskError(
         f"the worker has no queue: pass queue='<name or URL>', or set {variables[0]} (or {variables[1]}, for every "

@@ -26,6 +26,8 @@ class Function(NamedTuple):
     tasks: dict[str, str]
     """Names of the tasks that arrive here, with the namespace to dispatch them to."""
     routes: dict[str, str]
+    store: dict[str, str]
+    """The environment variables that say where its tasks are recorded; none if they are not."""
     dead_letter_queue: str
 
 
@@ -91,8 +93,12 @@ def queues(cloud: Cloud, names: Iterable[str]) -> list[Queue]:
 
 
 def routes(deployed: Iterable[Function]) -> dict[str, str]:
-    """The routes to all functions, as the environment of a sender holds them."""
-    return {variable: route for function in deployed for variable, route in function.routes.items()}
+    """The routes to all functions, as the environment of a sender holds them, and where tasks are recorded."""
+    return {
+        variable: value
+        for function in deployed
+        for variable, value in (*function.routes.items(), *function.store.items())
+    }
 
 
 def namespace_of_task(deployed: Sequence[Function], task: str) -> str:
@@ -170,9 +176,11 @@ def _namespaces(function: Function) -> set[str]:
 
 def _function(name: str, stack: str, described: dict[str, object]) -> Function:
     modules, tasks, routes = described.get("modules", []), described.get("tasks", {}), described.get("routes", {})
+    store = described.get("store", {})
     assert isinstance(modules, list)
     assert isinstance(tasks, dict)
     assert isinstance(routes, dict)
+    assert isinstance(store, dict)
     return Function(
         name=name,
         stack=stack,
@@ -182,5 +190,6 @@ def _function(name: str, stack: str, described: dict[str, object]) -> Function:
         modules=tuple(modules),
         tasks=dict(tasks),
         routes=dict(routes),
+        store=dict(store),
         dead_letter_queue=str(described.get("dead_letter_queue", "")),
     )

@@ -77,6 +77,8 @@ def dispatch(
     route = find_route(call)
     if route is None:
         raise CliError(f"no deployed construct serves the namespace {namespace!r}; the routes are {sorted(routes)}")
+    # Where it is recorded is what its server says, should there be several stores.
+    os.environ.update(next((one.store for one in functions if str(route) in one.routes.values()), {}))
     RouteTransport().send([call])
     if json:
         output.print_json({"id": envelope.id, "task": task, "route": str(route)})

@@ -187,14 +187,14 @@ def test_priorities_are_taken_in_any_case(name: str) -> None:
 
 def served(construct: str, module: str, *variables: str, tasks: dict[str, str] | None = None) -> Function:
     routes = dict.fromkeys(variables, "sqs:q")
-    return Function(construct, "Shop", construct, f"Shop/{construct}", "queue", (module,), tasks or {}, routes, "")
+    return Function(construct, "Shop", construct, f"Shop/{construct}", "queue", (module,), tasks or {}, routes, {}, "")
 
 
 BACKGROUND = served("BackgroundTaskFunction", "shop.tasks", "TASK_ROUTE__DEFAULT")
 MAIL = served("PriorityTaskQueues", "shop.mail", "TASK_ROUTE__MAIL", "TASK_ROUTE__MAIL__HIGH", "TASK_ROUTE__MAIL__LOW")
 INVOICE = served("ManagedAsyncTask", "shop.tasks", "TASK_ROUTE__SHOP_TASKS_INVOICE")
 HIGH = served("PriorityTaskQueues", "shop.urgent", "TASK_ROUTE__HIGH", "TASK_ROUTE__HIGH__HIGH")
-PLAIN = Function("plain", "Shop", "", "", "", (), {}, {}, "")
+PLAIN = Function("plain", "Shop", "", "", "", (), {}, {}, {}, "")
 DEPLOYED = [BACKGROUND, MAIL, INVOICE, HIGH, PLAIN]
 
 

@@ -14,7 +14,9 @@ from tasks_cli.deployed import Function
 from tasks_cli.local.inspection import QueuedMessage
 from tasks_cli.local.logs import LogLine
 
-FUNCTION = Function("Shop-Mail", "Shop", "PriorityTaskQueues", "Shop/Mail", ("shop.mail",), {}, {}, "Letters")
+FUNCTION = Function(
+    "Shop-Mail", "Shop", "PriorityTaskQueues", "Shop/Mail", "queue", ("shop.mail",), {}, {}, {}, "Letters"
+)
 
 
 class Cloud:
