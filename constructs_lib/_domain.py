@@ -221,18 +221,19 @@ class ApiDomain(Construct):
         construct_id: str,
         *,
         api: apigateway.RestApi,
+        domain_name: str,
         tls: Tls,
         options: ApiOptions,
     ) -> None:
         super().__init__(scope, construct_id)
-        name, base_path = options["domain_name"], options.get("base_path")
+        base_path = options.get("base_path")
         given = options.get("hosted_zone")
         zone = route53.HostedZone.from_hosted_zone_id(self, "Zone", given) if isinstance(given, str) else given
-        self.certificate: Final = self._certificate(options, zone)
+        self.certificate: Final = self._certificate(domain_name, options.get("certificate"), zone)
         self.domain: Final = apigateway.DomainName(
             self,
             "Name",
-            domain_name=name,
+            domain_name=domain_name,
             certificate=cast("acm.ICertificate", self.certificate),
             endpoint_type=apigateway.EndpointType.REGIONAL,
             security_policy=tls.policy,
@@ -250,7 +251,7 @@ class ApiDomain(Construct):
                 "Record",
                 zone=cast("route53.IHostedZone", zone),
                 # With a dot at its end it is a full name, whatever the zone is called.
-                record_name=f"{name}.",
+                record_name=f"{domain_name}.",
                 target=route53.RecordTarget.from_alias(
                     cast(
                         "route53.IAliasRecordTarget",
@@ -259,12 +260,14 @@ class ApiDomain(Construct):
                 ),
             )
         )
-        self.url: Final = f"https://{name}/{base_path}/" if base_path else f"https://{name}/"
+        self.url: Final = f"https://{domain_name}/{base_path}/" if base_path else f"https://{domain_name}/"
 
     def _certificate(
-        self, options: ApiOptions, zone: route53.IHostedZone | route53.HostedZone | None
+        self,
+        domain_name: str,
+        given: acm.ICertificate | acm.Certificate | str | None,
+        zone: route53.IHostedZone | route53.HostedZone | None,
     ) -> acm.ICertificate | acm.Certificate:
-        given = options.get("certificate")
         if isinstance(given, str):
             return acm.Certificate.from_certificate_arn(self, "Certificate", given)
         if given is not None:
@@ -272,6 +275,6 @@ class ApiDomain(Construct):
         return acm.Certificate(
             self,
             "Certificate",
-            domain_name=options["domain_name"],
+            domain_name=domain_name,
             validation=acm.CertificateValidation.from_dns(cast("route53.IHostedZone", zone)),
         )

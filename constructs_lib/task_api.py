@@ -29,6 +29,7 @@ from runtime_lib import contract
 __all__ = ["TaskApi"]
 
 _STATUS_PARAMETER: Final = "id"
+_PLACES: Final = ("domain_name", "base_path")
 _ROLE_RULE: Final = (
     "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs]"
 )
@@ -107,8 +108,11 @@ class TaskApi(Construct):
         )
         tls.apply_to(self.api)
         self.authorizations: Final = Authorizations(self, "Authorizers")
+        domain_name = options.get("domain_name")
         self.domain: Final = (
-            ApiDomain(self, "Domain", api=self.api, tls=tls, options=options) if "domain_name" in options else None
+            ApiDomain(self, "Domain", api=self.api, domain_name=domain_name, tls=tls, options=options)
+            if domain_name
+            else None
         )
         self.url: Final = self.domain.url if self.domain else self.api.url
         # The L2 API's own output has its execute-api address, also where that does not answer.
@@ -156,7 +160,7 @@ class TaskApi(Construct):
             ],
         )
         for key in api_keys:
-            plan.add_api_key(cast("apigateway.IApiKey", key))
+            plan.add_api_key(key)
         return plan
 
     def url_for_path(self, path: str) -> str:
@@ -338,10 +342,9 @@ class TaskApi(Construct):
         """Tell tools that read the template where the API is."""
         resource = self.api.node.default_child
         assert isinstance(resource, apigateway.CfnRestApi)
-        domain = {"domain_name": self._options["domain_name"]} if self.domain else {}
-        base_path = {"base_path": self._options["base_path"]} if "base_path" in self._options else {}
         described = {"construct": TaskApi.__name__, "path": self.node.path, "stage": self._stage_name}
-        resource.add_metadata(contract.METADATA_KEY, described | domain | base_path)
+        described |= {name: value for name in _PLACES if isinstance(value := self._options.get(name), str)}
+        resource.add_metadata(contract.METADATA_KEY, described)
 
     def _acknowledge(self) -> None:
         for rule, reason in _ACKNOWLEDGED.items():

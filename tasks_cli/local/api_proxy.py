@@ -3,7 +3,7 @@
 import http.client
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, NamedTuple
@@ -49,12 +49,22 @@ def mounts(apis: Sequence[Api]) -> list[Mount]:
 class ApiProxy(ThreadingHTTPServer):
     """Passes requests on to the local cloud: ``serve_forever()``, from another thread ``shutdown()``.
 
+    ``tell`` is given a line for each request; None: nobody is.
+
     Raises:
         CliError: the port is taken.
     """
 
-    def __init__(self, cloud: Cloud, mounted: Sequence[Mount], *, port: int = 0) -> None:
+    def __init__(
+        self,
+        cloud: Cloud,
+        mounted: Sequence[Mount],
+        *,
+        port: int = 0,
+        tell: Callable[[str], None] | None = output.say,
+    ) -> None:
         self.cloud: Final = cloud
+        self.tell: Final = tell or (lambda _: None)
         self.mounted: Final = mounted
         self.domain_names: Final = {mount.api.domain_name for mount in mounted} - {None}
         try:
@@ -91,8 +101,12 @@ class _Answer(NamedTuple):
 class _Handler(BaseHTTPRequestHandler):
     """One connection of a client."""
 
-    server: ApiProxy
     protocol_version = "HTTP/1.1"
+
+    @property
+    def _proxy(self) -> ApiProxy:
+        assert isinstance(self.server, ApiProxy)
+        return self.server
 
     def _handle(self) -> None:
         started = time.monotonic()
@@ -107,13 +121,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if not is_head:
             self.wfile.write(answer.body)
-        output.say(f"{self.command} {self.path} {answer.status} {1000 * (time.monotonic() - started):.0f} ms")
+        self._proxy.tell(f"{self.command} {self.path} {answer.status} {1000 * (time.monotonic() - started):.0f} ms")
 
     do_DELETE = do_GET = do_HEAD = do_OPTIONS = do_PATCH = do_POST = do_PUT = _handle  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (as the base class names it)
         """Every request is told once it is answered; here come requests that are none."""
-        output.say(format % args)
+        self._proxy.tell(format % args)
 
     def _answer(self) -> _Answer:
         if "transfer-encoding" in self.headers:
@@ -122,10 +136,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _OF_A_CONNECTION]
         path = self.path
-        if self.headers.get("host", "").partition(":")[0] not in self.server.domain_names:
+        if self.headers.get("host", "").partition(":")[0] not in self._proxy.domain_names:
             mount = self._mount()
             if mount is None:
-                prefixes = ", ".join(f"{mount.prefix}/" for mount in self.server.mounted)
+                prefixes = ", ".join(f"{mount.prefix}/" for mount in self._proxy.mounted)
                 return _Answer.of_proxy(404, f"no API is here; they are at {prefixes}")
             path = mount.api.stage_path + (self.path.removeprefix(mount.prefix) or "/")
             headers = [pair for pair in headers if pair[0].lower() != "x-forwarded-prefix"]
@@ -137,14 +151,14 @@ class _Handler(BaseHTTPRequestHandler):
         return next(
             (
                 mount
-                for mount in self.server.mounted
+                for mount in self._proxy.mounted
                 if not mount.prefix or path == mount.prefix or path.startswith(f"{mount.prefix}/")
             ),
             None,
         )
 
     def _ask(self, path: str, headers: list[tuple[str, str]], body: bytes) -> _Answer:
-        cloud = self.server.cloud
+        cloud = self._proxy.cloud
         connection = cloud.connection(timeout=TIMEOUT_SECONDS)
         try:
             connection.putrequest(self.command, path, skip_host=True, skip_accept_encoding=True)

@@ -49,7 +49,9 @@ def test_a_cloud_that_has_ended_is_a_bad_gateway() -> None:
             answer = connection.getresponse()
             assert answer.status == 502
             assert f"the local cloud at {url} did not answer" in json.loads(answer.read())["message"]
-            connection.request("POST", "/orders", iter([b"a"]), {"Transfer-Encoding": "chunked"}, encode_chunked=True)
+            connection.putrequest("POST", "/orders")
+            connection.putheader("Transfer-Encoding", "chunked")
+            connection.endheaders()
             assert connection.getresponse().status == 411
         finally:
             connection.close()
