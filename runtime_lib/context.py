@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runtime_lib.contract import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from runtime_lib.envelope import Envelope
 
@@ -71,7 +71,7 @@ class Injected:
 class TaskContext(Injected):
     """What a task gets for a parameter annotated ``TaskContext``."""
 
-    __slots__ = ("delivery", "envelope")
+    __slots__ = ("delivery", "envelope", "repeats")
 
     @classmethod
     def of(cls, context: "TaskContext") -> "TaskContext":
@@ -81,6 +81,8 @@ class TaskContext(Injected):
     def __init__(self, envelope: "Envelope", delivery: Delivery) -> None:
         self.envelope = envelope
         self.delivery = delivery
+        self.repeats: dict[str, Iterator[int]] = {}
+        """How often the run has dispatched the same for later."""
 
     def __repr__(self) -> str:
         return f"TaskContext(task={self.task!r}, id={self.id!r}, attempt={self.attempt})"

@@ -78,11 +78,30 @@ class TaskHandle(NamedTuple):
     def cancel(self) -> bool:
         """Have the task skipped when its message is reached; False: it runs already, or has finished.
 
-        One that waits for another attempt is not run again. What runs is not interrupted.
+        One that waits for another attempt is not run again. What runs is not interrupted. One that was dispatched for
+        later than 15 minutes is cancelled without a store as well, where such are dispatched.
         """
+        import os
+
+        from runtime_lib.contract import ENV_SCHEDULES
+        from runtime_lib.errors import NotRecordedError, StoreError
         from runtime_lib.tracking import get_store
 
-        return get_store().cancel(self.id)
+        if ENV_SCHEDULES not in os.environ:
+            return get_store().cancel(self.id)
+        from runtime_lib import one_shot
+
+        unscheduled = one_shot.cancel(self.id)
+        try:
+            store = get_store()
+        except StoreError:
+            return unscheduled
+        try:
+            return store.cancel(self.id) or unscheduled
+        except NotRecordedError:
+            if unscheduled:
+                return True
+            raise
 
 
 def _longer(pause: float) -> float:

@@ -71,19 +71,14 @@ def check_declared(task: "Task[..., Any]", schedule: Any, default_args: Any) -> 
         raise TaskDefinitionError(
             f"{task.name}: schedule is a str such as 'rate(15 minutes)' or '0 2 * * *', given {schedule!r}"
         )
-    match {} if default_args is None else default_args:
-        case {"args": [*args], "kwargs": {**kwargs}, **others} if not others:
-            pass
-        case {"args": [*args], **others} if not others:
-            kwargs = {}
-        case {"kwargs": {**kwargs}, **others} if not others:
-            args = []
-        case {**others} if not others:
-            return
-        case _:
-            raise TaskDefinitionError(
-                f"{task.name}: default_args is {{'args': […], 'kwargs': {{…}}}}, given {default_args!r}"
-            )
+    if default_args is None:
+        return
+    given = default_args if isinstance(default_args, dict) else {"": default_args}
+    args, kwargs = given.get("args", ()), given.get("kwargs", {})
+    if not (given.keys() <= {"args", "kwargs"} and isinstance(args, list | tuple) and isinstance(kwargs, dict)):
+        raise TaskDefinitionError(
+            f"{task.name}: default_args is {{'args': […], 'kwargs': {{…}}}}, given {default_args!r}"
+        )
     try:
         task.signature.to_wire(tuple(args), kwargs)
     except ArgumentError as error:

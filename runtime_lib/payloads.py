@@ -31,18 +31,18 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
-def checked_in(calls: "Sequence[Call]") -> "list[Call]":
-    """The calls with the arguments of those that are too large for a message in the bucket.
+def checked_in(calls: "Sequence[Call]", *, limit: int = MESSAGE_MAX_BYTES) -> "list[Call]":
+    """The calls with the arguments of those in the bucket that are larger than a message of ``limit`` bytes.
 
     Raises:
         PayloadTooLargeError: there is no bucket, or a message is too large without its arguments as well: its headers.
         DispatchError: the bucket did not take them.
     """
     bucket = os.environ.get(ENV_PAYLOADS)
-    large = [call for call in calls if len(call.body) > MESSAGE_MAX_BYTES]
+    large = [call for call in calls if len(call.body) > limit]
     if large and not bucket:
         raise PayloadTooLargeError.of(large[0].envelope.task, len(large[0].body))
-    light = {call.envelope.id: _without_arguments(call) for call in large}
+    light = {call.envelope.id: _without_arguments(call, limit) for call in large}
     s3 = client("s3")
 
     def put(call: "Call") -> Exception | None:
@@ -68,15 +68,15 @@ def checked_in(calls: "Sequence[Call]") -> "list[Call]":
     return [light.get(call.envelope.id, call) for call in calls]
 
 
-def _without_arguments(call: "Call") -> "Call":
+def _without_arguments(call: "Call", limit: int) -> "Call":
     envelope = call.envelope
     metadata = {**envelope.metadata, "payload_key": _key(envelope)}
     light = envelope._replace(args=[], kwargs={}, metadata=metadata)
     body = light.encode()
-    if len(body) > MESSAGE_MAX_BYTES:
+    if len(body) > limit:
         raise PayloadTooLargeError(
             f"{envelope.task}() makes a message of {len(body):,} bytes without its arguments, and AWS takes "
-            f"{MESSAGE_MAX_BYTES:,}: its headers are too large"
+            f"{limit:,}: its headers are too large"
         )
     return call._replace(envelope=light, body=body)
 

@@ -4,15 +4,18 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import update_wrapper
 from math import ceil
+from time import time
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from runtime_lib import hooks, registry, transports
 from runtime_lib.arguments import Signature, check_json, unwrapped
+from runtime_lib.context import current_context
 from runtime_lib.contract import (
     DEFAULT_MAX_HOPS,
     DEFAULT_NAMESPACE,
     ENV_PAYLOADS,
+    ENV_SCHEDULES,
     MESSAGE_MAX_BYTES,
     SQS_GROUP,
     SQS_MAX_DELAY_SECONDS,
@@ -24,7 +27,7 @@ from runtime_lib.handle import TaskHandle
 from runtime_lib.retry import Retry
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from runtime_lib.hooks import Middleware
     from runtime_lib.task_group import TaskGroup
@@ -35,6 +38,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _ASYNC = 0x80  # CO_COROUTINE
 _GENERATORS = 0x20 | 0x200  # CO_GENERATOR, CO_ASYNC_GENERATOR
+_MAX_DELAY_SECONDS = 36_525 * 86_400
 _DESCRIBED = ("__module__", "__name__", "__qualname__", "__doc__")
 
 
@@ -55,7 +59,7 @@ class Call(NamedTuple):
 class Invocation(Generic[P, R]):
     """A task with options for its dispatch; immutable, each ``with_…`` returns a new one: keep and reuse it."""
 
-    __slots__ = ("_delay", "_group", "_headers", "_lane", "_priority", "_task")
+    __slots__ = ("_at", "_delay", "_group", "_headers", "_lane", "_priority", "_task")
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class Invocation(Generic[P, R]):
         headers: dict[str, Any] | None = None,
         priority: Priority | None = None,
         delay: int = 0,
+        at: "datetime | None" = None,
         group: str | None = None,
         lane: int | None = None,
     ) -> None:
@@ -71,6 +76,7 @@ class Invocation(Generic[P, R]):
         self._headers = headers or {}
         self._priority = priority or task.priority
         self._delay = delay
+        self._at = at
         self._group = group
         self._lane = lane
 
@@ -79,6 +85,7 @@ class Invocation(Generic[P, R]):
             "headers": self._headers,
             "priority": self._priority,
             "delay": self._delay,
+            "at": self._at,
             "group": self._group,
             "lane": self._lane,
         }
@@ -97,15 +104,26 @@ class Invocation(Generic[P, R]):
     ) -> "Invocation[P, R]":
         """Let the task start later: after ``delay`` (seconds or a timedelta), or ``seconds`` and ``minutes``.
 
-        Up to 15 minutes.
+        Above 15 minutes it waits in a schedule of its own, and starts within a minute after its time: that takes
+        ``grant_dispatch(function, delayed=True)``.
 
         Raises:
-            ValueError: more than SQS can delay a message (900 seconds), or negative.
+            ValueError: negative, or longer than a century.
         """
         total = _seconds(delay) + _seconds(seconds) + 60 * _seconds(minutes)
-        if total > SQS_MAX_DELAY_SECONDS:
-            raise ValueError(f"a delay is at most {SQS_MAX_DELAY_SECONDS} seconds (SQS), given {total:g}")
-        return self._with(delay=ceil(total))
+        if total > _MAX_DELAY_SECONDS:
+            raise ValueError(f"a delay is a century at most, given {total:g} seconds")
+        return self._with(delay=ceil(total), at=None)
+
+    def at(self, moment: "datetime") -> "Invocation[P, R]":
+        """Let the task start at a time, or now if that has passed. As `with_delay`, which it replaces.
+
+        Raises:
+            ValueError: it has no time zone.
+        """
+        if moment.tzinfo is None:
+            raise ValueError(f"{moment} has no time zone: give it tzinfo=UTC or tzinfo=ZoneInfo('Europe/Berlin')")
+        return self._with(at=moment, delay=0)
 
     def with_group(self, group: str) -> "Invocation[P, R]":
         """Dispatch on behalf of a tenant: SQS serves groups fairly, so that one's backlog does not delay the others.
@@ -155,6 +173,7 @@ class Invocation(Generic[P, R]):
             priority=self._priority,
             headers=hooks.headers_for(task, self._headers),
             delay=self._delay,
+            at=self._at,
             group=self._group,
             lane=self._lane,
             schema=task.schema_version,
@@ -298,6 +317,10 @@ class Task(Generic[P, R]):
         """See `Invocation.with_delay`."""
         return Invocation(self).with_delay(delay, seconds=seconds, minutes=minutes)
 
+    def at(self, moment: "datetime") -> Invocation[P, R]:
+        """See `Invocation.at`."""
+        return Invocation(self).at(moment)
+
     def with_group(self, group: str) -> Invocation[P, R]:
         """See `Invocation.with_group`."""
         return Invocation(self).with_group(group)
@@ -379,6 +402,7 @@ def _call(
     priority: Priority,
     headers: dict[str, Any] | None = None,
     delay: int = 0,
+    at: "datetime | None" = None,
     group: str | None = None,
     lane: int | None = None,
     schema: int | None = None,
@@ -386,6 +410,13 @@ def _call(
     envelope = Envelope.new(
         name, args, kwargs, priority=priority, headers=headers, group=group, lane=lane, schema=schema
     )
+    context = current_context()
+    if context and (at or delay > SQS_MAX_DELAY_SECONDS or (delay and ENV_SCHEDULES in os.environ)):
+        from runtime_lib.one_shot import repeatable
+
+        envelope = repeatable(envelope, context, at.isoformat() if at else str(delay))
+    if at:
+        delay = max(0, ceil(at.timestamp() - time()))
     body = envelope.encode()
     if len(body) > MESSAGE_MAX_BYTES and not os.environ.get(ENV_PAYLOADS):
         raise PayloadTooLargeError.of(name, len(body))

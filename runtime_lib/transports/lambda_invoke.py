@@ -93,7 +93,8 @@ def _refuse_delays(call: "Call") -> None:
     instead = "serve the task by a ManagedAsyncTask or PriorityTaskQueues instead"
     if call.delay:
         raise DispatchError(
-            f"{name} cannot be delayed by {call.delay} s: an asynchronous invocation starts now; {instead}"
+            f"{name} cannot be delayed by {call.delay:,} s: an asynchronous invocation starts now, unless "
+            f"grant_dispatch(function, delayed=True) lets it wait in a schedule; {instead}"
         )
     task = registry.find(name)
     if task is None:

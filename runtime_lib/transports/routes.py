@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from runtime_lib.contract import (
     ENV_FOPS_FUNCTION_NAME,
+    ENV_SCHEDULES,
     MESSAGE_MAX_BYTES,
+    SQS_MAX_DELAY_SECONDS,
     Route,
     lane_route_variable,
     namespace_route_variable,
@@ -36,10 +38,11 @@ class RouteTransport:
             PayloadTooLargeError: one is too large for a message, and its server has no payload bucket; nothing is sent.
             DispatchError: some were not sent; ``failed`` says which and why.
         """
-        groups: dict[Route | None, list[Call]] = {}
+        groups: dict[tuple[Route | None, bool], list[Call]] = {}
         for call in calls:
-            groups.setdefault(find_route(call), []).append(call)
-        send_all([(self._sending(route, group), group) for route, group in groups.items()])
+            route = find_route(call)
+            groups.setdefault((route, _is_later(call, route)), []).append(call)
+        send_all([(self._sending(route, group), group) for (route, _), group in groups.items()])
 
     def _sending(self, route: Route | None, calls: "Sequence[Call]") -> "Callable[[Sequence[Call]], None]":
         send = self._transport(route, calls[0]).send
@@ -56,6 +59,10 @@ class RouteTransport:
     def _transport(self, route: Route | None, example: "Call") -> Transport:
         if route is None:
             return self._eager(example)
+        if _is_later(example, route):
+            from runtime_lib.one_shot import OneShotTransport
+
+            return OneShotTransport(route, example)
         if route not in self._transports:
             if route.kind == "lambda":
                 from runtime_lib.transports.lambda_invoke import LambdaTransport
@@ -89,6 +96,13 @@ class RouteTransport:
                 task_route_variable(task),
             )
         return EagerTransport()
+
+
+def _is_later(call: "Call", route: Route | None) -> bool:
+    """Whether it waits in a schedule: for longer than a queue delays it, or for a function, which cannot at all."""
+    if route is None or not call.delay:
+        return False
+    return call.delay > SQS_MAX_DELAY_SECONDS or (route.kind == "lambda" and ENV_SCHEDULES in os.environ)
 
 
 def _refuse_large(calls: "Sequence[Call]") -> None:

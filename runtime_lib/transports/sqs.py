@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from runtime_lib.contract import Priority, is_fifo
+from runtime_lib.contract import SQS_MAX_DELAY_SECONDS, Priority, is_fifo
 from runtime_lib.errors import DispatchError
 from runtime_lib.queues import Entry, queue_name, queue_url, send_entries
 from runtime_lib.transports import send_all, sendable
@@ -62,6 +62,12 @@ class SqsTransport:
 
 
 def _unordered(_: str, call: "Call") -> Entry:
+    if call.delay > SQS_MAX_DELAY_SECONDS:
+        raise DispatchError(
+            f"{call.envelope.task} cannot be delayed by {call.delay:,} s: SQS delays a message by "
+            f"{SQS_MAX_DELAY_SECONDS} s at most; dispatch it along its route (without an SqsTransport of your own), "
+            "granted by grant_dispatch(function, delayed=True)"
+        )
     return Entry(call.envelope.id, call.body, call.delay, call.envelope.metadata.get("group"))
 
 
