@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from typing import Any
 
 from runtime_lib.errors import TaskError
 from runtime_lib.registry import load_modules
@@ -21,7 +22,7 @@ def main() -> None:
     try:
         for method in methods:
             load_modules(method.modules)
-        found = {"document": document_of(methods)}
+        found: dict[str, Any] = {"document": document_of(methods)}
     except TaskError as error:
         found = {"error": str(error)}
     with answer:

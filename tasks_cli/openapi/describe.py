@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from tasks_cli.cloud import LOCAL_REGION
 from tasks_cli.errors import CliError
+from tasks_cli.local.process import end_group
 from tasks_cli.openapi.methods import ApiMethod
 
 _SECONDS = 120
@@ -42,9 +42,8 @@ def describe(methods: Sequence[ApiMethod], project: Path) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         raise CliError(f"the tasks' modules are not imported after {_SECONDS} seconds") from None
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        end_group(process.pid)
+        process.wait()
     if process.returncode:
         raise CliError(f"the tasks' modules cannot be imported: the process ended with code {process.returncode}")
     found = json.loads(answer)

@@ -42,7 +42,7 @@ def tasks(*arguments: str, folder: Path, **environment: str) -> "subprocess.Comp
     "command",
     [
         *("synth", "demo", "local up", "local deploy", "local status", "local serve", "local logs", "local down"),
-        *("dispatch", "dead-letters list", "dead-letters show"),
+        *("dispatch", "openapi", "dead-letters list", "dead-letters show"),
     ],
 )
 def test_every_command_explains_itself(command: str) -> None:
