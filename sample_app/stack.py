@@ -135,6 +135,7 @@ class BackOffice(cdk.Stack):
             ),
         )
 
+        cdk.CfnOutput(self, "ReportSchedule", value=self.report.schedule.schedule_name, description="The nights")
         cdk.CfnOutput(
             self, "Bucket", value=self.files.bucket_name, description="Bucket of invoices and accepted orders"
         )

@@ -3,8 +3,6 @@
 An order is taken at once and worked on in the background: who placed it asks for its status by the URL in the answer.
 """
 
-from typing import Any
-
 from runtime_lib import JsonResponse, task
 from sample_app import files, intake, ledger
 from sample_app.orders import Order
@@ -14,7 +12,7 @@ __all__ = ["place", "show"]
 
 @task
 def place(
-    order_id: str, customer: str, email: str, item: str, amount: str, currency: str, *, newsletter: bool = False
+    *, order_id: str, customer: str, email: str, item: str, amount: str, currency: str, newsletter: bool = False
 ) -> dict[str, str]:
     """Place an order. What breaks a rule is refused; the status tells why.
 

@@ -35,6 +35,7 @@ def demo(
 ) -> None:
     """Deploy sample_app to a local cloud, run it on a file of orders, and check every one.
 
+    A few more orders are placed by HTTP, and the nightly report is started by its schedule, moved to now.
     Figures come from the functions' logs, the dead letter queues, the e-mails that SES was given and the files in S3.
     The mail gateway turns away some mails at first, so that there is something to retry. The exit code is 1 if an
     order is not accounted for. Everything that was started is ended, unless --keep was given.
@@ -71,6 +72,8 @@ def _as_json(result: "Result") -> dict[str, object]:
     return {
         **result._asdict(),
         "tasks": [figures._asdict() for figures in result.tasks],
+        "placed": [order._asdict() for order in result.placed],
+        "report": result.report._asdict() if result.report else None,
         "unaccounted": [problem._asdict() for problem in result.unaccounted],
     }
 
@@ -92,10 +95,26 @@ def _print(result: "Result") -> None:
     if result.emails_left_over:
         print(f"Of these, {result.emails_left_over:,} e-mails came twice, or belong to no order.")
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in result.outcomes.items())
-    print(f"Of {result.rows:,} rows in {result.orders}, {outcomes or 'none is accounted for'}; in {result.seconds} s.")
+    print(
+        f"Of {result.rows:,} rows in {result.orders} and {len(result.placed)} orders by HTTP, "
+        f"{outcomes or 'none is accounted for'}; in {result.seconds} s."
+    )
+    _print_storefront(result)
     if not result.unaccounted:
         print("Every order is accounted for.")
         return
-    print(f"NOT accounted for: {len({problem.row for problem in result.unaccounted}):,} rows")
+    print(f"NOT accounted for: {len({problem.row for problem in result.unaccounted}):,}")
     for problem in result.unaccounted:
-        print(f"  row {problem.row}, order {problem.order!r}: {problem.problem}")
+        where = f"row {problem.row}" if isinstance(problem.row, int) else problem.row
+        print(f"  {where}, order {problem.order!r}: {problem.problem}")
+
+
+def _print_storefront(result: "Result") -> None:
+    for one in result.placed:
+        print(
+            f"POST /orders {one.order_id}: 202 in {one.milliseconds} ms, then {one.status}: {one.told}; "
+            f"GET /orders/{one.order_id}: {one.shown}"
+        )
+    if result.report:
+        counts = ", ".join(f"{count:,} {what}" for what, count in result.report.counts.items())
+        print(f"The nightly report came by its schedule, as {result.report.key}: {counts}")

@@ -18,9 +18,12 @@ _DOWNLOADS_AT_ONCE = 8
 
 
 class Row(NamedTuple):
-    """A row of the input, by its number in the file, and the id of the message that brought it in."""
+    """An order of the input, and the id of the message that brought it in.
 
-    number: int
+    ``number`` is that of its row in the file; of one that came by HTTP it is how it came.
+    """
+
+    number: int | str
     fields: dict[str, str]
     message_id: str
 
@@ -28,7 +31,7 @@ class Row(NamedTuple):
 class Problem(NamedTuple):
     """What is wrong with one row; ``order`` is the id as the row spells it."""
 
-    row: int
+    row: int | str
     order: str
     problem: str
 
@@ -82,7 +85,7 @@ class Audit:
         self._arrivals = arrivals
         self._orders = {row.number: _read(row) for row in rows}
         self._purchases = {order.key for order in self._orders.values() if isinstance(order, Order)}
-        self._owners: dict[str, int] = {}
+        self._owners: dict[str, int | str] = {}
         """The row whose message has the order, by the order's key."""
         for row in rows:
             order = self._orders[row.number]

@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from runtime_lib.handle import TaskHandle
 from tasks_cli import deployed
 from tasks_cli.cloud import Cloud
+from tasks_cli.demo.night import Report, run_schedule
 from tasks_cli.demo.observation import Observation, TaskFigures
 from tasks_cli.demo.progress import Progress
+from tasks_cli.demo.storefront import ORDERS, PlacedOrder, Placement, Storefront, storefront
 from tasks_cli.errors import CliError
 from tasks_cli.local import deployment, detached, function_runtime
 from tasks_cli.local.process import LocalCloud
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from tasks_cli.demo.audit import Problem, Row
 
 _APP = "sample_app"
+_PLACE = "sample_app.storefront.place"
 _BUSY_PERCENT = 5
 """Of the mails the gateway turns away at first: `sample_app.faults`."""
 _DISPATCHED_AT_ONCE = 100
@@ -44,6 +48,10 @@ class Result(NamedTuple):
     invoices: int
     emails_left_over: int
     """E-mails that no order explains, or that came twice."""
+    placed: list[PlacedOrder]
+    """The orders that came by HTTP; they are rows as well."""
+    report: Report | None
+    """What the nightly report counts; None if the schedule did not bring it."""
     unaccounted: "list[Problem]"
 
 
@@ -87,11 +95,26 @@ def run(
         cloud.use_in_this_process()
         os.environ.update(deployed.routes(functions))
         rows = _dispatch(fields, observation, progress)
-        _watch(observation, progress)
+        with storefront(cloud, stack.name) as shop:
+            progress.step(f"Placing {len(ORDERS)} more by HTTP: POST {shop.url}/orders")
+            web_rows, placed = _place(shop, observation)
+            _watch(observation, progress)
+            placed_orders = shop.follow(placed)
         seconds = time.monotonic() - started
-        progress.step("Checking what arrived against the orders")
+        progress.step("Letting the night come: the report's schedule is moved to now")
         bucket = stack.outputs["Bucket"]
-        return _result(cloud, rows, observation, bucket=bucket, file=str(file), seconds=seconds)
+        report = run_schedule(cloud, stack.outputs["ReportSchedule"], bucket)
+        progress.step("Checking what arrived against the orders")
+        return _result(
+            cloud,
+            [*rows, *web_rows],
+            observation,
+            bucket=bucket,
+            file=str(file),
+            seconds=seconds,
+            placed=placed_orders,
+            report=report,
+        )
 
 
 def _read_rows(project: Path, file: Path) -> list[tuple[int, dict[str, str]]]:
@@ -137,6 +160,14 @@ def _dispatch(fields: list[tuple[int, dict[str, str]]], observation: Observation
     return rows
 
 
+def _place(shop: Storefront, observation: Observation) -> "tuple[list[Row], list[Placement]]":
+    from tasks_cli.demo.audit import Row  # noqa: PLC0415
+
+    placed = shop.place(ORDERS)
+    observation.add_dispatched(TaskHandle(one.id, _PLACE) for one in placed)
+    return [Row(f"POST /orders {one.order['order_id']}", one.order, one.id) for one in placed], placed
+
+
 def _watch(observation: Observation, progress: Progress) -> None:
     """Wait until every message has ended, or nothing happens any more."""
     news = time.monotonic()
@@ -148,20 +179,34 @@ def _watch(observation: Observation, progress: Progress) -> None:
 
 
 def _result(
-    cloud: Cloud, rows: "list[Row]", observation: Observation, *, bucket: str, file: str, seconds: float
+    cloud: Cloud,
+    rows: "list[Row]",
+    observation: Observation,
+    *,
+    bucket: str,
+    file: str,
+    seconds: float,
+    placed: list[PlacedOrder],
+    report: Report | None,
 ) -> Result:
-    from tasks_cli.demo.audit import Arrivals, Audit  # noqa: PLC0415
+    from tasks_cli.demo.audit import Arrivals, Audit, Problem  # noqa: PLC0415
 
     arrivals = Arrivals.read(cloud, bucket)
     audit = Audit(rows, observation.chains(), arrivals)
     return Result(
         orders=file,
-        rows=len(rows),
+        rows=len(rows) - len(placed),
         seconds=round(seconds, 1),
         outcomes=dict(audit.outcomes.most_common()),
         tasks=observation.figures(),
         emails=arrivals.emails,
         invoices=len(arrivals.invoices),
         emails_left_over=arrivals.left_over,
-        unaccounted=audit.problems,
+        placed=placed,
+        report=report,
+        unaccounted=[
+            *audit.problems,
+            *(Problem("GET /orders", one.order_id, one.problem) for one in placed if one.problem),
+            *([] if report else [Problem("schedule", "", "the nightly report did not come within a minute")]),
+        ],
     )

@@ -137,20 +137,28 @@ def test_every_order_of_every_kind_is_accounted_for_by_what_the_roles_allow(demo
     assert result.returncode == 0, result.stderr + result.stdout
     found = json.loads(result.stdout)
     assert (found["rows"], found["unaccounted"], found["emails_left_over"]) == (34, [], 0)
-    assert found["outcomes"] == {"accepted": 21, "refused": 10, "duplicate": 2, "refunded": 1}
-    assert (found["emails"], found["invoices"]) == (21 + 21 + 2 + 1, 21)
+    assert found["outcomes"] == {"accepted": 21 + 2, "refused": 10 + 1, "duplicate": 2, "refunded": 1}
+    assert (found["emails"], found["invoices"]) == (23 + 23 + 2 + 1, 23)
+    assert [(one["order_id"], one["status"], one["shown"]) for one in found["placed"]] == [
+        ("ZZ-90001", "succeeded", 200),
+        ("ZZ-90002", "succeeded", 200),
+        ("ZZ-90003", "failed", 404),
+    ]
+    assert found["placed"][2]["told"] == "currency is not one we take"
+    assert found["report"]["counts"] == {"orders": 23, "refunds": 1, "invoices": 23}
     tasks = {task["task"].removeprefix("sample_app."): task for task in found["tasks"]}
     counts = {
         name: (task["dispatched"], task["succeeded"], task["discarded"], task["dead_lettered"], task["unfinished"])
         for name, task in tasks.items()
     }
     assert counts == {
-        "intake.accept": (34, 22, 2, 10, 0),
-        "mail.confirm": (21, 21, 0, 0, 0),
+        "intake.accept": (36, 24, 2, 10, 0),
+        "storefront.place": (3, 2, 0, 1, 0),
+        "mail.confirm": (23, 23, 0, 0, 0),
         "mail.newsletter": (2, 2, 0, 0, 0),
         "mail.refund": (1, 1, 0, 0, 0),
-        "invoices.render": (21, 21, 0, 0, 0),
-        "receipts.send": (21, 21, 0, 0, 0),
+        "invoices.render": (23, 23, 0, 0, 0),
+        "receipts.send": (23, 23, 0, 0, 0),
     }
     assert tasks["intake.accept"]["reasons"] == REASONS
     assert tasks["mail.confirm"]["retried"] >= 1
@@ -163,7 +171,7 @@ def test_an_order_that_is_lost_is_named_and_the_cloud_can_be_kept_to_look_into_i
     result = demo.run("--orders", demo.orders(GOOD[:3]), "--lose-invoice", "WB-10002", "--keep")
     assert result.returncode == 1, result.stderr + result.stdout
     lines = result.stdout.splitlines()
-    assert "NOT accounted for: 1 rows" in lines
+    assert "NOT accounted for: 1" in lines
     assert "  row 3, order 'WB-10002': no invoice in S3" in lines
     assert not [line for line in lines if "row 2" in line or "row 4" in line]
     status = demo.run("status", "--json", command="local")
