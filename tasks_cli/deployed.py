@@ -132,7 +132,9 @@ def find_function(deployed: Sequence[Function], name: str) -> Function:
     """
     named = [function for function in deployed if name in {function.name, function.path}]
     task = name.replace(":", ".")
-    found = named or [function for function in deployed if task in function.tasks]
+    servers = [function for function in deployed if task in function.tasks]
+    # As for a dispatch, a task's own queue comes before its namespace's server.
+    found = named or [function for function in servers if function.construct == _SERVES_ONE_TASK] or servers
     if len(found) == 1:
         return found[0]
     if found:

@@ -45,8 +45,9 @@ def invoke(
 
     The event goes to the function as it is: what API Gateway, a stream or EventBridge would send it
     (runtime_lib.testing makes such events). Without one, the task gets the arguments given, wrapped as its queue or an
-    asynchronous invocation would bring them. Nothing goes through a queue or is retried; what fails for good is
-    dead-lettered as ever. Logs go to standard error. The exit code is 1 if the function or the task failed.
+    asynchronous invocation would bring them. Nothing goes through a queue or is retried; what the task's policy gives
+    up is dead-lettered as ever. Logs go to standard error, their last 4 KB. The exit code is 1 if the function failed,
+    or if it would be sent the event again.
 
     \b
     Examples:
