@@ -10,9 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from runtime_lib.contract import Priority
 from runtime_lib.envelope import Envelope
@@ -44,6 +48,13 @@ def invoice(order: int) -> None:
     raise Reject(f"order {order} größer als erlaubt")
 
 @task
+def flaky(order: int) -> None:
+    raise OSError(f"order {order}: no connection")
+
+@task(namespace="nowhere")
+def forgotten() -> None: ...
+
+@task
 def answer(number: int) -> dict[str, int]:
     return {"answer": number}
 """
@@ -60,6 +71,7 @@ PriorityTaskQueues(stack, "Mail", code=code, modules=["shop.mail"], namespace="m
 ManagedAsyncTask(stack, "Invoice", code=code, task="shop.tasks:invoice")
 api = TaskApi(stack, "Api", authorization="none", cloud_watch_role=False)
 ApiTask(stack, "Answer", code=code, task="shop.tasks:answer", api=api, path="/answers/{number}")
+ApiTask(stack, "Signed", code=code, task="shop.tasks:answer", api=api, path="/signed/{number}", authorization="iam")
 app.synth()
 """
 
@@ -131,22 +143,26 @@ def test_status_shows_the_functions_of_constructs_and_the_queues(tasks: Tasks) -
     status = tasks("local", "status")
     assert status["stacks"] == [{"name": "Shop", "status": "CREATE_COMPLETE"}]
     paths = {function["path"] for function in status["functions"]}
-    assert paths == {"Shop/Answer", "Shop/Background", "Shop/Mail", "Shop/Invoice"}
+    assert paths == {"Shop/Answer", "Shop/Background", "Shop/Mail", "Shop/Invoice", "Shop/Signed"}
     assert len(status["queues"]) == 8  # one for Invoice, four for Mail, and three for dead letters
     text = tasks("local", "status", as_json=False)
     assert all(queue["name"] in text for queue in status["queues"])
 
 
 def test_every_task_is_listed_with_what_starts_it_and_what_serves_it(tasks: Tasks) -> None:
-    listed = {one["task"]: one for one in tasks("list")}
-    assert {name: (one["trigger"], one["construct"], one["path"]) for name, one in listed.items()} == {
-        "shop.mail.send": ("queues high, default, low, bulk", "PriorityTaskQueues", "Shop/Mail"),
-        "shop.tasks.flaky": ("asynchronous invocation", "BackgroundTaskFunction", "Shop/Background"),
-        "shop.tasks.forgotten": (None, None, None),
-        "shop.tasks.invoice": ("queue", "ManagedAsyncTask", "Shop/Invoice"),
-        "shop.tasks.receipt": ("asynchronous invocation", "BackgroundTaskFunction", "Shop/Background"),
-    }
-    assert listed["shop.tasks.forgotten"]["source"] == "shop/tasks.py:17"
+    listed = tasks("list")
+    assert [(one["task"], one["trigger"], one["construct"], one["path"]) for one in listed] == [
+        ("shop.mail.send", "queues default, high, low, bulk", "PriorityTaskQueues", "Shop/Mail"),
+        ("shop.tasks.answer", "GET /answers/{number}", "ApiTask", "Shop/Answer"),
+        ("shop.tasks.answer", "asynchronous invocation", "BackgroundTaskFunction", "Shop/Background"),
+        ("shop.tasks.answer", "GET /signed/{number}", "ApiTask", "Shop/Signed"),
+        ("shop.tasks.flaky", "asynchronous invocation", "BackgroundTaskFunction", "Shop/Background"),
+        ("shop.tasks.forgotten", None, None, None),
+        ("shop.tasks.invoice", "asynchronous invocation", "BackgroundTaskFunction", "Shop/Background"),
+        ("shop.tasks.invoice", "queue", "ManagedAsyncTask", "Shop/Invoice"),
+        ("shop.tasks.receipt", "asynchronous invocation", "BackgroundTaskFunction", "Shop/Background"),
+    ]
+    assert listed[5]["source"] == "shop/tasks.py:17"
     table = tasks("list", as_json=False)
     assert "shop.tasks.forgotten\t-\tnothing serves it\tshop/tasks.py:17" in table.splitlines()
 
@@ -155,6 +171,7 @@ def test_a_function_is_invoked_with_a_tasks_arguments_and_shows_what_it_logs(tas
     invoked = tasks("invoke", "shop.tasks:receipt", "--arg", "43")
     assert invoked["function"].startswith("Shop-Background-")
     assert (invoked["result"], invoked["log"][0]) == (None, "receipt of order 43")
+    assert tasks("invoke", "shop.tasks.invoice", "--arg", "1")["function"].startswith("Shop-Invoice-")
     invoked = tasks("invoke", "shop.mail.send", "--arg", "eve@example.com", "--kwargs", "copies=2")
     assert invoked["result"] == {"batchItemFailures": []}
     assert "sent eve@example.com Hello 2" in invoked["log"]
@@ -174,11 +191,12 @@ def test_a_function_that_fails_is_told_by_the_exit_code_and_the_error(project: P
             command, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
         )
 
-    failed = invoke("Shop/Background", "5")
+    failed = invoke("shop.tasks.flaky", "--arg", "7")
     assert (failed.returncode, failed.stdout) == (1, "")
-    assert "Background" in failed.stderr.splitlines()[-1]
-    as_json = invoke("Shop/Background", "5", "--json")
-    assert (as_json.returncode, json.loads(as_json.stdout).keys()) == (1, {"function", "error", "log"})
+    assert failed.stderr.splitlines()[-1].endswith(" failed: OSError: order 7: no connection")
+    as_json = invoke("shop.tasks.flaky", "--arg", "7", "--json")
+    assert as_json.returncode == 1
+    assert json.loads(as_json.stdout)["error"]["errorType"] == "OSError"
     assert "did you mean 'shop.tasks.receipt'?" in invoke("shop.tasks.reciept").stderr
     assert invoke("shop.tasks.receipt", "{").returncode == 2
 
@@ -215,6 +233,36 @@ def test_addresses_of_an_api_are_those_of_this_machine(tasks: Tasks, project: Pa
     context = ssl.create_default_context(cafile=running.ca_bundle)
     with urlopen(f"{url}answers/42", context=context, timeout=20) as answer:
         assert json.load(answer) == {"answer": 42}
+
+
+def test_a_method_for_callers_of_iam_takes_signed_requests_alone(tasks: Tasks, project: Path) -> None:
+    running = detached.find(project)
+    assert running is not None
+    [api] = tasks("local", "status")["apis"]
+    context = ssl.create_default_context(cafile=running.ca_bundle)
+    url = f"{api['url']}/signed/42"
+
+    iam = running.cloud().client("iam")
+    iam.create_user(UserName="ann")
+    key = iam.create_access_key(UserName="ann")["AccessKey"]
+
+    def ask(secret: str | None) -> int:
+        request = AWSRequest("GET", url)
+        if secret:
+            SigV4Auth(Credentials(key["AccessKeyId"], secret), "execute-api", "us-east-1").add_auth(request)
+        try:
+            with urlopen(Request(url, headers=dict(request.headers)), context=context, timeout=20) as answer:
+                return int(answer.status)
+        except HTTPError as error:
+            return error.code
+
+    assert (ask(None), ask(key["SecretAccessKey"])) == (403, 403)
+    api_id = api["url"].split("/")[-2]
+    arn = f"arn:aws:execute-api:us-east-1:000000000000:{api_id}/prod/GET/signed/*"
+    statement = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName="ann", PolicyName="call", PolicyDocument=policy)
+    assert (ask(key["SecretAccessKey"]), ask("wrong")) == (200, 403)
 
 
 @pytest.mark.usefixtures("tasks")
