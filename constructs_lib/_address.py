@@ -13,6 +13,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct, Node
 
@@ -28,9 +29,10 @@ from constructs_lib._published import Published, publish, read_published
 from constructs_lib._source import SourceTree
 from constructs_lib._validation import check_at_synth, refusal, rendered, warn
 from runtime_lib import contract
-from runtime_lib.contract import Priority, Route
+from runtime_lib.contract import Priority, Route, is_fifo
 
 if TYPE_CHECKING:
+    from constructs_lib._delays import DelayedDispatch
     from constructs_lib.payload_bucket import PayloadAccess
     from constructs_lib.task_store import StoreAccess
 
@@ -92,16 +94,20 @@ class Address:
         task: str,
         route: Route,
         *,
+        lanes: Iterable[Route] = (),
         encryption_key: kms.IKey | kms.Key | None = None,
         store: "StoreAccess | None" = None,
         payloads: "PayloadAccess | None" = None,
     ) -> Self:
-        """The address of a construct that serves one task."""
+        """The address of a construct that serves one task; ``lanes`` are the routes of its lanes from 1."""
         variable = contract.task_route_variable(task)
+        routes, serves = {variable: route}, {variable: f"task {task!r}"}
+        for lane, other in enumerate(lanes, 1):
+            variable = contract.lane_route_variable(task, lane)
+            routes[variable], serves[variable] = other, f"lane {lane} of task {task!r}"
         keys = (encryption_key,) if encryption_key else ()
         by_priority = {Priority.DEFAULT: route}
-        serves = {variable: f"task {task!r}"}
-        return cls({variable: route}, serves, keys, task, store=store, payloads=payloads, by_priority=by_priority)
+        return cls(routes, serves, keys, task, store=store, payloads=payloads, by_priority=by_priority)
 
     @classmethod
     def of_trigger(cls, task: str, *, store: "StoreAccess | None" = None) -> Self:
@@ -200,11 +206,15 @@ class DispatchTarget(Construct):
                 environment |= shared.environment
         return environment
 
-    def grant_dispatch(self, grantee: iam.IGrantable) -> None:
+    def grant_dispatch(self, grantee: iam.IGrantable, *, delayed: bool = False) -> None:
         """Let ``grantee`` dispatch here.
 
         A `lambda_.Function`, of this library or not, gets the permission and the route. Any other principal gets the
         permission; set `dispatch_environment` where it runs.
+
+        Args:
+            grantee: the function or principal.
+            delayed: a function may also dispatch for later than 15 minutes, by schedules. Default: False.
 
         Raises:
             ValueError: ``grantee`` is in another account or region, cannot be given a permission, or has a route to
@@ -218,6 +228,27 @@ class DispatchTarget(Construct):
         allow(self, grantee, self.address.permissions)
         if isinstance(grantee, lambda_.Function):
             FunctionRoutes.of(grantee).add(self)
+        if delayed:
+            self._grant_delayed(grantee)
+
+    def _grant_delayed(self, grantee: iam.IGrantable) -> None:
+        if not isinstance(grantee, lambda_.Function):
+            raise refusal(
+                self,
+                "delayed",
+                given=f"True for a {type(grantee).__name__}",
+                allowed="a lambda_.Function",
+                remedy="let a task of such a function dispatch for later",
+            )
+        if any(is_fifo(route.target) for route in self.address.by_priority.values()):
+            raise refusal(
+                self,
+                "delayed",
+                given="True for a FIFO queue",
+                allowed="a standard queue, or a function",
+                remedy="serve the task by one: EventBridge Scheduler gives messages no deduplication id",
+            )
+        FunctionRoutes.of(grantee).add_delayed(self)
 
     def publish_route(self, parameter_name: str) -> ssm.StringParameter:
         """Let other applications in this account and region dispatch here, by `from_published_route`.
@@ -319,12 +350,15 @@ class FunctionRoutes(Construct):
         *,
         policy: iam.PolicyDocument | None = None,
         loaded: Loaded | None = None,
+        dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
     ) -> None:
         super().__init__(function, self._ID)
         self.policy: Final = policy
         """Inline policy of a function of ours, None for any other function."""
         self._function = function
         self._loaded = loaded
+        self._dead_letter_queue = dead_letter_queue
+        self._delays: DelayedDispatch | None = None
         self._targets: dict[str, DispatchTarget] = {}
         self._shared: dict[str, StoreAccess | PayloadAccess] = {}
         check_at_synth(self, self._check)
@@ -360,6 +394,15 @@ class FunctionRoutes(Construct):
         for name, value in target.dispatch_environment.items():
             self._function.add_environment(name, value)
         self._targets |= dict.fromkeys(target.address.routes, target)
+
+    def add_delayed(self, target: DispatchTarget) -> None:
+        """Let the function dispatch to ``target`` for later than a queue can delay it."""
+        from constructs_lib._delays import DelayedDispatch  # noqa: PLC0415  (it has queues, which have names)
+
+        if self._delays is None:
+            delays = self._delays = DelayedDispatch(self._function, self._dead_letter_queue)
+            allow(target, self._function, lambda _: delays.statements)
+        self._delays.add(target)
 
     def use_store(self, store: "StoreAccess") -> None:
         """Have the function record its tasks, and those it dispatches, in ``store``.

@@ -228,6 +228,7 @@ def _check_environment(scope: Construct, options: FunctionOptions) -> None:
         contract.ENV_QUEUE_URL_PREFIX,
         contract.ENV_DEAD_LETTER_QUEUE,
         contract.ENV_MAX_RECEIVE_COUNT,
+        contract.ENV_SCHEDULES,
         contract.ENV_PAYLOADS,
         contract.ENV_STORE,
         contract.ENV_STORE_TTL,
@@ -370,7 +371,7 @@ class TaskFunction(lambda_.Function):
         resource.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W3005"]}})
         self.is_tracked: Final = store is not None
         """Whether what arrives here is recorded in a store, and its attempts are counted."""
-        routes = FunctionRoutes(self, policy=role.policy, loaded=loaded)
+        routes = FunctionRoutes(self, policy=role.policy, loaded=loaded, dead_letter_queue=dead_letter_queue)
         if store:
             routes.use_store(store)
         if payloads:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import aws_cdk as cdk
 import jsii
@@ -11,17 +11,19 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs_lib._address import DispatchTarget
 from constructs_lib._names import function_arn, queue_arn
 from constructs_lib._queue import queue_name, send_permissions
 from constructs_lib._role import TaskRole
 from constructs_lib._validation import refusal
 from runtime_lib import contract
-from runtime_lib.contract import Priority, Route
+from runtime_lib.contract import Priority, Route, is_fifo
 
-__all__ = ["DEFAULT_GROUP", "ScheduleTarget", "SchedulerRole", "dead_letter_arn", "find_route"]
+if TYPE_CHECKING:
+    from constructs_lib._address import Address, DispatchTarget
 
-DEFAULT_GROUP: Final = "default"
+__all__ = ["ScheduleTarget", "SchedulerRole", "dead_letter_statements", "find_route", "queue_arn_of"]
+
+_DEFAULT_GROUP: Final = "default"
 """The schedule group that every account has."""
 
 
@@ -43,15 +45,20 @@ class SchedulerRole(TaskRole):
         service = iam.ServicePrincipal("scheduler.amazonaws.com", conditions=conditions)
         super().__init__(scope, construct_id, statements=statements, service=service)
 
+    def add_target(self, address: "Address") -> None:
+        """Let the schedules send along every route of ``address``."""
+        # What Scheduler sends is recorded when it arrives, and large arguments are in their bucket before.
+        self.policy.add_statements(*replace(address, store=None, payloads=None).permissions(self))
+
     @classmethod
-    def of(cls, scope: Construct, target: DispatchTarget) -> "SchedulerRole":
+    def of(cls, scope: Construct, target: "DispatchTarget") -> "SchedulerRole":
         """The one role by which the schedules of a stack send to ``target``."""
         stack = cdk.Stack.of(scope)
         found = stack.node.try_find_child(cls._ID)
         roles = found if isinstance(found, Construct) else Construct(stack, cls._ID)
         construct_id = cdk.Names.unique_resource_name(target)
         role = roles.node.try_find_child(construct_id)
-        return role if isinstance(role, cls) else cls(roles, construct_id, group=DEFAULT_GROUP, statements=[])
+        return role if isinstance(role, cls) else cls(roles, construct_id, group=_DEFAULT_GROUP, statements=[])
 
 
 @jsii.implements(scheduler.IScheduleTarget)
@@ -71,7 +78,7 @@ class ScheduleTarget:
     def __init__(
         self,
         scope: Construct,
-        target: DispatchTarget,
+        target: "DispatchTarget",
         *,
         route: Route,
         message: str,
@@ -79,16 +86,9 @@ class ScheduleTarget:
         retry_attempts: int | None,
         max_event_age: cdk.Duration | None,
     ) -> None:
-        # What Scheduler sends is recorded when it arrives, not before.
-        to_route = replace(target.address, routes={"": route}, store=None)
-        letters, *letters_key = send_permissions(dead_letter_queue)
-        dead_letters = dead_letter_arn(scope, dead_letter_queue)
         role = SchedulerRole.of(scope, target)
-        role.policy.add_statements(
-            *to_route.permissions(scope),
-            iam.PolicyStatement(actions=letters.actions, resources=[dead_letters]),
-            *letters_key,
-        )
+        role.add_target(replace(target.address, routes={"": route}))
+        role.policy.add_statements(*dead_letter_statements(scope, dead_letter_queue))
         retry = scheduler.CfnSchedule.RetryPolicyProperty(
             maximum_retry_attempts=retry_attempts,
             maximum_event_age_in_seconds=max_event_age.to_seconds() if max_event_age else None,
@@ -97,7 +97,9 @@ class ScheduleTarget:
             arn=(function_arn if route.kind == "lambda" else queue_arn)(scope, route.target),
             role=cast("iam.IRole", role),
             input=scheduler.ScheduleTargetInput.from_text(message),
-            dead_letter_config=scheduler.CfnSchedule.DeadLetterConfigProperty(arn=dead_letters),
+            dead_letter_config=scheduler.CfnSchedule.DeadLetterConfigProperty(
+                arn=queue_arn_of(scope, dead_letter_queue)
+            ),
             retry_policy=retry if retry_attempts is not None or max_event_age else None,
         )
 
@@ -105,14 +107,20 @@ class ScheduleTarget:
         return self._config
 
 
-def dead_letter_arn(scope: Construct, queue: sqs.IQueue | sqs.Queue) -> str:
+def dead_letter_statements(scope: Construct, queue: sqs.IQueue | sqs.Queue) -> list[iam.PolicyStatement]:
+    """What a role needs to write to ``queue`` what cannot be delivered."""
+    send, *with_key = send_permissions(queue)
+    return [iam.PolicyStatement(actions=send.actions, resources=[queue_arn_of(scope, queue)]), *with_key]
+
+
+def queue_arn_of(scope: Construct, queue: sqs.IQueue | sqs.Queue) -> str:
     """A string where the queue's name is known, so that a queue of another stack ties nothing together."""
     name = queue_name(queue)
     return queue.queue_arn if cdk.Token.is_unresolved(name) else queue_arn(scope, name)
 
 
 def find_route(
-    scope: Construct, target: DispatchTarget, *, task: str, namespaces: Sequence[str] | None, priority: Priority
+    scope: Construct, target: "DispatchTarget", *, task: str, namespaces: Sequence[str] | None, priority: Priority
 ) -> Route:
     """The route by which a task arrives at ``target``; ``namespaces`` are None for one deployed elsewhere.
 
@@ -145,7 +153,7 @@ def find_route(
             remedy="schedule a task of this app that dispatches the other one",
         )
     route = address.by_priority.get(priority, address.by_priority[Priority.DEFAULT])
-    if route.target.endswith(".fifo"):
+    if is_fifo(route.target):
         raise refusal(
             scope,
             "target",

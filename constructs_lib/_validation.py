@@ -17,6 +17,7 @@ from runtime_lib import contract
 __all__ = [
     "ResourceCount",
     "acknowledge",
+    "acknowledge_wildcard",
     "check_at_synth",
     "check_options",
     "named_by",
@@ -53,6 +54,14 @@ def warn(scope: IConstruct, slug: str, message: str) -> None:
 def acknowledge(scope: IConstruct, rule: str, reason: str) -> None:
     """Say why a rule of a validation plugin such as cdk-nag does not apply to ``scope``."""
     cdk.Validations.of(scope).acknowledge(cdk.Acknowledgment(id=rule, reason=reason))
+
+
+def acknowledge_wildcard(role: IConstruct, arn: str, reason: str) -> None:
+    """Say why a role may do what it may on every resource whose ARN begins as ``arn`` does."""
+    resolved = cdk.Stack.of(role).resolve(arn)
+    parts = resolved["Fn::Join"][1] if isinstance(resolved, dict) else [resolved]
+    shown = "".join(f"<{part['Ref']}>" if isinstance(part, dict) else part for part in parts)
+    acknowledge(role, f"AwsSolutions-IAM5[Resource::{shown}]", reason)
 
 
 def seconds(duration: cdk.Duration) -> float | None:

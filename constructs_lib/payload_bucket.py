@@ -10,7 +10,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from constructs_lib._address import FunctionRoutes, allow
-from constructs_lib._validation import acknowledge, require_duration
+from constructs_lib._validation import acknowledge, acknowledge_wildcard, require_duration
 from runtime_lib import contract
 
 __all__ = ["PayloadAccess", "PayloadBucket"]
@@ -71,10 +71,8 @@ class PayloadAccess(Construct):
 
     def acknowledge_keys(self, role: iam.IRole) -> None:
         """Say of a role of ours why it may use every key that begins as those of payloads do."""
-        objects = cdk.Stack.of(role).resolve(self._arn(self, f"/{contract.PAYLOAD_PREFIX}*"))
-        parts = objects["Fn::Join"][1] if isinstance(objects, dict) else [objects]
-        shown = "".join(f"<{part['Ref']}>" if isinstance(part, dict) else part for part in parts)
-        acknowledge(role, f"AwsSolutions-IAM5[Resource::{shown}]", "Each message has an object of its own there.")
+        arn = self._arn(self, f"/{contract.PAYLOAD_PREFIX}*")
+        acknowledge_wildcard(role, arn, "Each message has an object of its own there.")
 
     def _arn(self, scope: Construct, path: str = "") -> str:
         return cdk.Stack.of(scope).format_arn(

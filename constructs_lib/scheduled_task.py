@@ -192,12 +192,12 @@ class ScheduledTask(TaskServer):
         for slug, message in warnings.items():
             warn(self, slug, message)
 
-    def grant_dispatch(self, grantee: iam.IGrantable) -> None:
+    def grant_dispatch(self, grantee: iam.IGrantable, *, delayed: bool = False) -> None:
         """See `DispatchTarget.grant_dispatch`; it leads to where the task is served."""
         if self.target is self:
-            super().grant_dispatch(grantee)
+            super().grant_dispatch(grantee, delayed=delayed)
         else:
-            self.target.grant_dispatch(grantee)
+            self.target.grant_dispatch(grantee, delayed=delayed)
 
     def _serve(
         self,
