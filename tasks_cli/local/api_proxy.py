@@ -111,6 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         started = time.monotonic()
         answer = self._answer()
+        self._proxy.tell(f"{self.command} {self.path} {answer.status} {1000 * (time.monotonic() - started):.0f} ms")
         self.send_response_only(answer.status)
         is_head = self.command == "HEAD"  # which has the length of what GET would answer
         for name, value in answer.headers:
@@ -121,7 +122,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if not is_head:
             self.wfile.write(answer.body)
-        self._proxy.tell(f"{self.command} {self.path} {answer.status} {1000 * (time.monotonic() - started):.0f} ms")
 
     do_DELETE = do_GET = do_HEAD = do_OPTIONS = do_PATCH = do_POST = do_PUT = _handle  # noqa: N815
 
@@ -134,7 +134,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # nothing tells where the next request begins
             return _Answer.of_proxy(411, "say how long the body is: Content-Length")
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _OF_A_CONNECTION]
+        kept = self.headers.items()
+        headers = [
+            (name, value) for name, value in kept if name.lower() not in {*_OF_A_CONNECTION, "x-forwarded-proto"}
+        ]
+        headers.append(("X-Forwarded-Proto", "http"))  # as the client came, whatever the local cloud speaks
         path = self.path
         if self.headers.get("host", "").partition(":")[0] not in self._proxy.domain_names:
             mount = self._mount()
