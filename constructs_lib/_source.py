@@ -21,7 +21,9 @@ from constructs_lib._task_definition import (
 
 __all__ = ["SourceTree", "TaskDefinition", "TaskReferenceError"]
 
-_TASK: Final = frozenset({"runtime_lib.task", "runtime_lib.task.task"})
+_TASK: Final = frozenset(
+    {"runtime_lib.task", "runtime_lib.task.task", "runtime_lib.batch_task", "runtime_lib.batches.batch_task"}
+)
 _GROUP: Final = frozenset({"runtime_lib.TaskGroup", "runtime_lib.task_group.TaskGroup"})
 _STUB: Final = frozenset({"runtime_lib.external_task", "runtime_lib.external.external_task"})
 _PARTIAL: Final = "functools.partial"
@@ -270,7 +272,7 @@ class SourceTree:
             match origin:
                 case External(name) if name in _TASK:
                     return []
-                case Value(home, ast.Attribute(value=owner, attr="task"), _, followed):
+                case Value(home, ast.Attribute(value=owner, attr="task" | "batch_task"), _, followed):
                     group = self._group(home, owner, followed)
                     if group is not None:
                         return group

@@ -1,14 +1,14 @@
 """Tasks that share options and middleware."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, overload
 
 from runtime_lib import hooks
 from runtime_lib.errors import TaskDefinitionError
-from runtime_lib.task import Task, TaskOptions
-from runtime_lib.task import task as make_task
+from runtime_lib.task import Task, TaskOptions, decorated
 
 if TYPE_CHECKING:
+    from runtime_lib.batches import BatchTask
     from runtime_lib.contract import Priority
     from runtime_lib.hooks import Middleware
     from runtime_lib.retry import Retry
@@ -17,6 +17,7 @@ __all__ = ["TaskGroup"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class TaskGroup:
@@ -82,13 +83,31 @@ class TaskGroup:
         Raises:
             TaskDefinitionError: as for `task`.
         """
+        return self._decorated(Task, function, options)
 
-        def decorate(function: Callable[P, R]) -> Task[P, R]:
+    @overload
+    def batch_task(self, function: "Callable[Concatenate[list[T], ...], R]", /) -> "BatchTask[T, R]": ...
+    @overload
+    def batch_task(
+        self, **options: Unpack[TaskOptions]
+    ) -> "Callable[[Callable[Concatenate[list[T], ...], R]], BatchTask[T, R]]": ...
+    def batch_task(self, function: Any = None, /, **options: Any) -> Any:
+        """Make a function that takes a list a task of this group: `batch_task`, as `task` otherwise.
+
+        Raises:
+            TaskDefinitionError: as for `batch_task`.
+        """
+        from runtime_lib.batches import BatchTask
+
+        return self._decorated(BatchTask, function, options)
+
+    def _decorated(self, kind: type[Task[..., Any]], function: Any, options: dict[str, Any]) -> Any:
+        def decorate(function: Any) -> Task[..., Any]:
             given = {**self.options, **options}
             name = given.get("name")
             if self.name_prefix and (name is None or isinstance(name, str)):
                 given["name"] = self.name_prefix + (name or getattr(function, "__name__", ""))
-            made = make_task(**given)(function)
+            made: Task[..., Any] = decorated(kind, function, given)
             made.group = self
             return made
 

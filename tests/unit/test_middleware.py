@@ -15,6 +15,7 @@ from runtime_lib import (
     TaskContext,
     TaskDefinitionError,
     TaskGroup,
+    batch_task,
     current_context,
     hooks,
     middleware,
@@ -197,6 +198,28 @@ def test_a_def_middleware_around_an_async_task_gets_an_awaitable_and_may_return_
     middleware(plain)
     middleware(lambda *_: 4)  # innermost, and no awaitable
     assert outcome_of(wait_for, 1) == Succeeded(5)
+
+
+@batch_task(retry="never")
+def index(numbers: list[int]) -> list[int]:
+    seen.append(numbers)
+    return [10 * number for number in numbers]
+
+
+def test_middleware_is_around_each_item_of_a_batch() -> None:
+    @middleware
+    def plain(context: TaskContext, call_next: CallNext) -> Any:
+        seen.append(("plain", context.envelope.args))
+        return call_next()
+
+    @middleware
+    async def but_two(context: TaskContext, call_next: CallNext) -> Any:
+        return None if context.envelope.args == [2] else await call_next() + 1
+
+    messages = [(Envelope.new(index.name, [n], {}, priority=Priority.DEFAULT), Delivery()) for n in (1, 2, 3)]
+    outcomes = asyncio.run(index.run_together(messages))
+    assert outcomes == [Succeeded(11), Succeeded(None), Succeeded(31)]
+    assert seen == [("plain", [1]), ("plain", [2]), ("plain", [3]), [1, 3]]
 
 
 def test_async_middleware_around_a_def_task_is_refused_with_what_to_do() -> None:

@@ -68,6 +68,9 @@ DECORATORS = {
         "shop.tasks.send",
         "a",
     ),
+    "batches": (f"{HEAD}g = TaskGroup(namespace='a', name_prefix='p.')\n@g.batch_task(max_hops=2)", "p.send", "a"),
+    "batches without a group": ("from runtime_lib import batch_task\n@batch_task", "shop.tasks.send", "DEFAULT"),
+    "batches, from their module": ("import runtime_lib.batches as b\n@b.batch_task()", "shop.tasks.send", "DEFAULT"),
     "annotated": (f"{HEAD}g: TaskGroup = TaskGroup(namespace='a')\n@g.task", "shop.tasks.send", "a"),
 }
 
@@ -90,7 +93,10 @@ def test_a_function_given_to_a_groups_task_is_its_task(write_tree: WriteTree) ->
 
 def test_source_and_runtime_agree_about_groups(write_tree: WriteTree, tmp_path: Path) -> None:
     """Names are not those of the table: each module needs a function of its own name."""
-    cases = [f"{decorated}\nasync def send{n}(): ...\n" for n, (decorated, name, _) in enumerate(DECORATORS.values())]
+    cases = [
+        f"{decorated}\nasync def send{n}(items: list[int]): ...\n"
+        for n, (decorated, name, _) in enumerate(DECORATORS.values())
+    ]
     cases = [case.replace("name='n'", f"name='n{n}'") for n, case in enumerate(cases)]
     tree = write_tree({"groups.py": GROUPS} | {f"case{n}.py": case for n, case in enumerate(cases)})
     found = {task.name: list(task.namespaces) for task in tree.tasks()}

@@ -33,6 +33,28 @@ async def refund(order: int) -> None: ...
 def send(to: str) -> None: ...
 
 
+@mail.batch_task
+def index(documents: list[str]) -> None: ...
+
+
+@mail.batch_task(name="sum", retry="never")
+def add(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+def test_batch_tasks_have_the_options_of_their_group_too() -> None:
+    assert (index.name, index.namespaces, index.retry, index.group) == (
+        "shop.mail.index",
+        ("mail", "bulk"),
+        retry,
+        mail,
+    )
+    assert (add.name, add.retry.max_attempts, add([1, 2])) == ("shop.mail.sum", 1, 3)
+    with using_transport(RecordingTransport()) as recording:
+        index.dispatch("a")
+    assert recording.sent[0].envelope.args == ["a"]
+
+
 def test_tasks_have_the_options_of_their_group() -> None:
     assert (invoice.name, invoice.namespaces, invoice.priority) == ("shop.invoice", ("shop",), Priority.LOW)
     assert invoice.retry is retry
