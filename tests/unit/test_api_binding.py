@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime_lib import ApiEvent, HttpError, TaskContext, task
@@ -247,6 +247,7 @@ def signature_of(annotation: Any) -> Any:
     return Signature(takes, "takes")  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(
     order=st.integers(),
     verbose=st.booleans(),
@@ -259,6 +260,7 @@ def test_what_a_client_writes_into_path_and_query_comes_back(order: int, verbose
     assert found == ([], {"order": order, "verbose": verbose} | ({} if tag is None else {"tag": tag}))
 
 
+@settings(deadline=None)
 @given(amount=st.floats(allow_nan=False, allow_infinity=False), order=st.text(alphabet=st.characters(codec="utf-8")))
 def test_what_a_client_writes_into_the_body_or_the_query_is_the_same(amount: float, order: str) -> None:
     expected = ([], {"order": order, "amount": amount})

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -241,6 +241,7 @@ orders = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(order=orders)
 def test_the_document_allows_the_bodies_that_are_taken(document: dict[str, Any], order: dict[str, Any]) -> None:
     schema = {"$ref": "#/components/schemas/Order", "components": document["components"]}
