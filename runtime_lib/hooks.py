@@ -96,8 +96,7 @@ def checked_middleware(where: str, given: "Iterable[Middleware]") -> "tuple[Midd
     Raises:
         TaskDefinitionError: one is not callable; ``where`` names what was given it.
     """
-    functions = tuple(given) if hasattr(given, "__iter__") else (None,)
-    if not all(map(callable, functions)):
+    if not hasattr(given, "__iter__") or not all(map(callable, functions := tuple(given))):
         raise TaskDefinitionError(
             f"{where}: middleware is a list of functions of (context, call_next), given {given!r}"
         )

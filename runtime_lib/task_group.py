@@ -66,7 +66,7 @@ class TaskGroup:
             **(parent.options if parent else {}),
             **{option: value for option, value in own.items() if value is not None},
         }
-        self.name_prefix = (parent.name_prefix if parent else "") + name_prefix
+        self.name_prefix: str = (parent.name_prefix if parent else "") + name_prefix
         self.middleware = hooks.checked_middleware("TaskGroup", middleware)
 
     def __repr__(self) -> str:
@@ -76,7 +76,7 @@ class TaskGroup:
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
-    def task(self, **options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(self, /, **options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
     def task(self, function: Callable[P, R] | None = None, /, **options: Any) -> Any:
         """Make a function a task of this group: `task`, with the group's options where it gives none.
 
@@ -89,7 +89,7 @@ class TaskGroup:
     def batch_task(self, function: "Callable[Concatenate[list[T], ...], R]", /) -> "BatchTask[T, R]": ...
     @overload
     def batch_task(
-        self, **options: Unpack[TaskOptions]
+        self, /, **options: Unpack[TaskOptions]
     ) -> "Callable[[Callable[Concatenate[list[T], ...], R]], BatchTask[T, R]]": ...
     def batch_task(self, function: Any = None, /, **options: Any) -> Any:
         """Make a function that takes a list a task of this group: `batch_task`, as `task` otherwise.
@@ -104,9 +104,9 @@ class TaskGroup:
     def _decorated(self, kind: type[Task[..., Any]], function: Any, options: dict[str, Any]) -> Any:
         def decorate(function: Any) -> Task[..., Any]:
             given = {**self.options, **options}
-            name = given.get("name")
-            if self.name_prefix and (name is None or isinstance(name, str)):
-                given["name"] = self.name_prefix + (name or getattr(function, "__name__", ""))
+            name = given.get("name") or getattr(function, "__name__", None)
+            if self.name_prefix and isinstance(name, str):
+                given["name"] = self.name_prefix + name
             made: Task[..., Any] = decorated(kind, function, given)
             made.group = self
             return made
