@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from constructs_lib.managed_async_task import ManagedAsyncTask
     from constructs_lib.payload_bucket import PayloadBucket
     from constructs_lib.priority_task_queues import PriorityTaskQueues
+    from constructs_lib.pure_task import PureTask
+    from constructs_lib.queue_task import QueueTask
     from constructs_lib.scheduled_task import ScheduledTask
     from constructs_lib.stage_config import ScheduleOptions, StageConfig, TaskOptions
     from constructs_lib.stream_task import StreamTask
@@ -38,7 +40,9 @@ __all__ = [
     "PayloadBucket",
     "Priority",
     "PriorityTaskQueues",
+    "PureTask",
     "QueueSettings",
+    "QueueTask",
     "Schedule",
     "ScheduleOptions",
     "ScheduledTask",
@@ -62,7 +66,9 @@ _MODULES = {
     "PayloadBucket": "constructs_lib.payload_bucket",
     "Priority": "runtime_lib.contract",
     "PriorityTaskQueues": "constructs_lib.priority_task_queues",
+    "PureTask": "constructs_lib.pure_task",
     "QueueSettings": "constructs_lib._event_source",
+    "QueueTask": "constructs_lib.queue_task",
     "Schedule": "constructs_lib._schedule",
     "ScheduleOptions": "constructs_lib.stage_config",
     "ScheduledTask": "constructs_lib.scheduled_task",

@@ -17,7 +17,10 @@ __all__ = [
     "QueueSettings",
     "check_concurrency",
     "check_existing_queue",
+    "check_fifo_batches",
     "check_max_receive_count",
+    "lane_concurrency",
+    "receive_count_of",
 ]
 
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html: at least 5, and six timeouts.
@@ -50,7 +53,7 @@ class QueueSettings:
     visibility_timeout: cdk.Duration | None = None
     queue: sqs.IQueue | sqs.Queue | None = None
 
-    def check(self, scope: Construct, timeout: cdk.Duration, *, within: str = "") -> None:
+    def check(self, scope: Construct, timeout: cdk.Duration, *, within: str = "", fifo: bool = False) -> None:
         """Refuse what the event source mapping or the queue would not take.
 
         ``within`` is what comes before the arguments' names, such as ``priorities[HIGH].``.
@@ -75,13 +78,23 @@ class QueueSettings:
             remedy="use a shorter window",
         )
         window = seconds(self.max_batching_window) if self.max_batching_window else 0
+        if fifo and self.max_batching_window is not None:
+            raise refusal(
+                scope,
+                f"{within}max_batching_window",
+                given="set",
+                allowed="none for a FIFO queue",
+                remedy="leave it out: Lambda waits for no more messages of a FIFO queue",
+            )
         if self.batch_size > _BATCH_SIZE_WITHOUT_WINDOW and window is not None and window < 1:
             raise refusal(
                 scope,
                 f"{within}batch_size",
                 given=f"{self.batch_size} without a batching window",
                 allowed=f"1 to {_BATCH_SIZE_WITHOUT_WINDOW}",
-                remedy=f"set {within}max_batching_window to a second or more",
+                remedy="a FIFO queue has no larger batches"
+                if fifo
+                else f"set {within}max_batching_window to a second or more",
             )
         self._check_visibility(scope, f"{within}visibility_timeout", seconds(timeout), window)
 
@@ -146,22 +159,14 @@ def check_existing_queue(
     queue: sqs.IQueue | sqs.Queue,
     *,
     timeout: cdk.Duration,
-    max_receive_count: int,
+    max_receive_count: float,
 ) -> None:
     """Refuse an existing queue that a function cannot work on as on one made for it, as far as this is known.
 
     Raises:
-        ValueError: it is a FIFO queue, in another account or region, its visibility timeout is below the function's
-            timeout, or its redrive policy contradicts ``max_receive_count``.
+        ValueError: it is in another account or region, its visibility timeout is below the function's timeout, or its
+            redrive policy contradicts ``max_receive_count``.
     """
-    if queue.fifo:
-        raise refusal(
-            scope,
-            argument,
-            given=f"the FIFO queue {queue.node.path}",
-            allowed="a standard queue",
-            remedy="dispatch gives no message group to every message, which FIFO queues need",
-        )
     require_same_environment(scope, argument, queue)
     resource = queue.node.default_child
     if not isinstance(resource, sqs.CfnQueue):
@@ -176,18 +181,70 @@ def check_existing_queue(
             allowed=f"a visibility timeout of {limit:g} seconds (the function's timeout) and more",
             remedy=f"set it to {_TIMEOUTS_PER_VISIBILITY * limit:g} seconds, or shorten timeout",
         )
-    redrive = queue.dead_letter_queue if isinstance(queue, sqs.Queue) else None
-    if redrive is not None and redrive.max_receive_count != max_receive_count:
+    known = receive_count_of(queue)
+    if known is not None and known != max_receive_count:
         raise refusal(
             scope,
             "max_receive_count",
-            given=f"{max_receive_count}",
-            allowed=f"{redrive.max_receive_count:g}, as the redrive policy of {queue.node.path} says",
+            given=f"{max_receive_count:g}",
+            allowed=f"{known:g}, as the redrive policy of {queue.node.path} says",
             remedy="give the same number at both places: the function keeps a dead letter's reason by it",
         )
 
 
-def check_max_receive_count(scope: Construct, value: int) -> None:
+def receive_count_of(queue: sqs.IQueue | sqs.Queue) -> float | None:
+    """The ``max_receive_count`` of a queue's redrive policy; None where this app does not know one."""
+    redrive = queue.dead_letter_queue if isinstance(queue, sqs.Queue) else None
+    return redrive.max_receive_count if redrive else None
+
+
+def check_fifo_batches(scope: Construct, settings: QueueSettings, max_receive_count: float) -> None:
+    """Warn where messages of a FIFO queue could reach the dead letter queue without having run."""
+    wanted = settings.batch_size * contract.DEFAULT_MAX_RECEIVE_COUNT
+    if settings.batch_size > 1 and max_receive_count < wanted:
+        warn(
+            scope,
+            "fifo-batch-size",
+            f"batch_size is {settings.batch_size}, and max_receive_count {max_receive_count:g}: when a message fails, "
+            "those behind it in its group are received with it and do not run, until no receive is left and they are "
+            f"dead-lettered. Use a batch_size of 1, or a max_receive_count of {wanted} or more",
+        )
+
+
+def lane_concurrency(
+    scope: Construct, lanes: int | Sequence[int | None], max_concurrency: int | None
+) -> list[int | None]:
+    """The ``max_concurrency`` of each lane.
+
+    Raises:
+        ValueError: there is no lane, or a limit is given twice.
+    """
+    if isinstance(lanes, int):
+        if lanes < 1:
+            raise refusal(
+                scope, "lanes", given=lanes, allowed="1 or more", remedy="the first lane is the task's own queue"
+            )
+        return [max_concurrency] * lanes
+    if not lanes or isinstance(lanes, str):
+        raise refusal(
+            scope,
+            "lanes",
+            given=repr(lanes),
+            allowed="how many, or a max_concurrency for each",
+            remedy="write lanes=3, or lanes=[5, 2, None], where None is no limit",
+        )
+    if max_concurrency is not None:
+        raise refusal(
+            scope,
+            "max_concurrency",
+            given=f"{max_concurrency}, and lanes has one for each lane",
+            allowed="one of the two",
+            remedy="leave max_concurrency out, or give the number of lanes",
+        )
+    return list(lanes)
+
+
+def check_max_receive_count(scope: Construct, value: float) -> None:
     """Refuse what SQS does not take, and warn when throttling could lose tasks to the dead letter queue.
 
     Raises:
@@ -204,8 +261,9 @@ def check_max_receive_count(scope: Construct, value: int) -> None:
         warn(
             scope,
             "max-receive-count",
-            f"max_receive_count is {value}: SQS counts receives that Lambda throttled too, so that tasks may reach the "
-            f"dead letter queue without having run. Use {_LOW_RECEIVE_COUNT} or more; the task's Retry limits its runs",
+            f"max_receive_count is {value:g}: SQS counts receives that Lambda throttled too, so that tasks may reach "
+            f"the dead letter queue without having run. Use {_LOW_RECEIVE_COUNT} or more; the task's Retry limits its "
+            "runs",
         )
 
 

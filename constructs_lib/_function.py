@@ -225,6 +225,8 @@ def _check_runtime(scope: Construct, runtime: lambda_.Runtime | None) -> None:
 def _check_environment(scope: Construct, options: FunctionOptions) -> None:
     ours = {
         contract.ENV_MODULES,
+        contract.ENV_TASK,
+        contract.ENV_TAKES_DEAD_LETTERS,
         contract.ENV_QUEUE_URL_PREFIX,
         contract.ENV_DEAD_LETTER_QUEUE,
         contract.ENV_MAX_RECEIVE_COUNT,

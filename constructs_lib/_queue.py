@@ -1,6 +1,6 @@
 """The one place for a queue: its encryption, its policy, its permissions and its dead letters."""
 
-from typing import Final, Self, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -9,14 +9,19 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs_lib._address import physical_name, require_same_environment
+from constructs_lib._names import physical_name, require_same_environment
 from constructs_lib._validation import acknowledge, refusal
+from runtime_lib import contract
+
+if TYPE_CHECKING:
+    from constructs_lib.managed_async_task import ManagedAsyncTask
 
 __all__ = [
     "DeadLetters",
     "TaskQueue",
     "check_dead_letter_queue",
     "dead_letters_of",
+    "given_dead_letter_queue",
     "queue_name",
     "receive_permissions",
     "send_permissions",
@@ -61,37 +66,73 @@ def _key_permissions(queue: sqs.IQueue | sqs.Queue, *actions: str) -> list[iam.P
     return [iam.PolicyStatement(actions=[*actions], resources=[key.key_arn])] if key else []
 
 
-def check_dead_letter_queue(scope: Construct, queue: sqs.IQueue | sqs.Queue | None) -> None:
-    """Refuse a dead letter queue that AWS would not deliver to.
+def check_dead_letter_queue(
+    scope: Construct,
+    queue: sqs.IQueue | sqs.Queue | None,
+    *,
+    fifo: bool = False,
+    argument: str = "dead_letter_queue",
+) -> None:
+    """Refuse a dead letter queue that AWS would not deliver to; ``fifo``: what it serves is a FIFO queue.
 
     Raises:
-        ValueError: it is a FIFO queue, or in another account or region.
+        ValueError: it is of the other kind, or in another account or region.
     """
     if queue is None:
         return
-    if queue.fifo:
+    if bool(queue.fifo) is not fifo:
+        served = "a FIFO queue" if fifo else "a standard queue or a function"
         raise refusal(
             scope,
-            "dead_letter_queue",
-            given=f"the FIFO queue {queue.node.path}",
-            allowed="a standard queue",
-            remedy="the queues it serves are standard queues, and SQS and Lambda move messages between equals only",
+            argument,
+            given=f"the {'FIFO' if queue.fifo else 'standard'} queue {queue.node.path}",
+            allowed="a FIFO queue" if fifo else "a standard queue",
+            remedy=f"it is for {served}, and SQS and Lambda move messages between equals only",
         )
-    require_same_environment(scope, "dead_letter_queue", queue)
+    require_same_environment(scope, argument, queue)
+
+
+def given_dead_letter_queue(
+    scope: Construct,
+    queue: sqs.IQueue | sqs.Queue | None,
+    task: "ManagedAsyncTask | None",
+    *,
+    fifo: bool = False,
+) -> sqs.IQueue | sqs.Queue | None:
+    """The dead letter queue that a construct is given: a queue, or that of a task, which is told to expect letters.
+
+    Raises:
+        ValueError: both are given, or AWS would not deliver there.
+    """
+    if task is None:
+        check_dead_letter_queue(scope, queue, fifo=fifo)
+        return queue
+    if queue is not None:
+        raise refusal(
+            scope,
+            "dead_letter_task",
+            given=f"{task.node.path}, and dead_letter_queue is {queue.node.path}",
+            allowed="one of the two",
+            remedy="the queue of a dead_letter_task is the dead letter queue: leave dead_letter_queue out",
+        )
+    check_dead_letter_queue(scope, task.queue, fifo=fifo, argument="dead_letter_task")
+    task.function.add_environment(contract.ENV_TASK, str(task.address.task))
+    task.function.add_environment(contract.ENV_TAKES_DEAD_LETTERS, "1")
+    return task.queue
 
 
 def dead_letters_of(
-    scope: Construct, given: sqs.IQueue | sqs.Queue | None
+    scope: Construct, given: sqs.IQueue | sqs.Queue | None, *, fifo: bool = False
 ) -> tuple[sqs.IQueue | sqs.Queue, tuple[cloudwatch.Alarm, ...]]:
     """The dead letter queue of a task: the one given, or the one that the tasks of a stack share, with its alarm."""
     if given is not None:
         return given, ()
-    shared = DeadLetters.of_stack(scope)
+    shared = DeadLetters.of_stack(scope, fifo=fifo)
     return shared.queue, (shared.alarm,)
 
 
 class TaskQueue(sqs.Queue):
-    """A standard queue, encrypted at rest, that takes messages over TLS only.
+    """A queue, encrypted at rest, that takes messages over TLS only; a FIFO queue if its name is that of one.
 
     It is under the one policy of its stack until it needs statements of its own.
     """
@@ -113,6 +154,7 @@ class TaskQueue(sqs.Queue):
             scope,
             construct_id,
             queue_name=queue_name,
+            fifo=contract.is_fifo(queue_name) or None,
             encryption=sqs.QueueEncryption.KMS if encryption_key else sqs.QueueEncryption.SQS_MANAGED,
             encryption_master_key=cast("kms.IKey | None", encryption_key),
             visibility_timeout=visibility_timeout,
@@ -187,7 +229,7 @@ def _tls_only(resource: str) -> iam.PolicyStatement:
 class DeadLetters(Construct):
     """A queue for what is given up, kept 14 days, and the alarm that says so."""
 
-    _STACK_ID: Final = "TaskDeadLetters"
+    _STACK_IDS: Final = {False: "TaskDeadLetters", True: "TaskFifoDeadLetters"}
 
     def __init__(
         self,
@@ -196,9 +238,10 @@ class DeadLetters(Construct):
         *,
         encryption_key: kms.IKey | kms.Key | None = None,
         removal_policy: cdk.RemovalPolicy | None = None,
+        fifo: bool = False,
     ) -> None:
         super().__init__(scope, construct_id)
-        name = physical_name(self)
+        name = physical_name(self, contract.SQS_FIFO_SUFFIX if fifo else "")
         self.queue: Final = TaskQueue(
             self,
             "Queue",
@@ -221,8 +264,8 @@ class DeadLetters(Construct):
         )
 
     @classmethod
-    def of_stack(cls, scope: Construct) -> Self:
-        """The dead letters that the ManagedAsyncTasks of a stack share."""
+    def of_stack(cls, scope: Construct, *, fifo: bool = False) -> Self:
+        """The dead letters that the ManagedAsyncTasks of a stack share; those on FIFO queues have others."""
         stack = cdk.Stack.of(scope)
-        existing = stack.node.try_find_child(cls._STACK_ID)
-        return existing if isinstance(existing, cls) else cls(stack, cls._STACK_ID)
+        existing = stack.node.try_find_child(cls._STACK_IDS[fifo])
+        return existing if isinstance(existing, cls) else cls(stack, cls._STACK_IDS[fifo], fifo=fifo)

@@ -138,13 +138,15 @@ def check_age_alarm(scope: Construct, age: cdk.Duration | None) -> None:
     )
 
 
-def age_alarm(scope: Construct, queue: sqs.Queue, age: cdk.Duration) -> cloudwatch.Alarm:
+def age_alarm(
+    scope: Construct, queue: sqs.Queue, age: cdk.Duration, *, construct_id: str = "AgeAlarm"
+) -> cloudwatch.Alarm:
     """An alarm when the oldest message of ``queue`` is of this age."""
     return queue.metric_approximate_age_of_oldest_message(
         period=cdk.Duration.minutes(1), statistic="Maximum"
     ).create_alarm(
         scope,
-        "AgeAlarm",
+        construct_id,
         alarm_description=f"Tasks of {scope.node.path} wait longer than they should",
         comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
         threshold=age.to_seconds(),

@@ -11,9 +11,10 @@ from constructs import Construct
 from constructs_lib._address import Address, DispatchTarget, physical_name
 from constructs_lib._async_invocation import check_async_invocation, configure_async_invocation
 from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of, loaded_modules
-from constructs_lib._queue import DeadLetters, check_dead_letter_queue
+from constructs_lib._queue import DeadLetters, given_dead_letter_queue
 from constructs_lib._server import TaskServer
 from constructs_lib._validation import names
+from constructs_lib.managed_async_task import ManagedAsyncTask
 from constructs_lib.payload_bucket import PayloadAccess
 from constructs_lib.task_code import TaskCode
 from constructs_lib.task_store import StoreAccess
@@ -37,6 +38,8 @@ class BackgroundTaskFunction(TaskServer):
         max_event_age: how long Lambda keeps trying, 60 seconds to 6 hours. Default: 6 hours.
         entry: a handler of your own as ``module:function``, which calls ours. Default: ours.
         dead_letter_queue: a standard queue for what is given up. Default: one of its own, kept 14 days, with an alarm.
+        dead_letter_task: a task that gets what is given up, each as a `runtime_lib.DeadLetter`: its queue is the dead
+            letter queue. Default: none.
         encryption_key: key of the dead letter queue of its own. Default: a key that SQS manages.
         store: where its tasks are recorded, with their results. Default: nowhere.
         payloads: where arguments go that are too large for a message. Default: they are refused.
@@ -63,6 +66,7 @@ class BackgroundTaskFunction(TaskServer):
         max_event_age: cdk.Duration | None = None,
         entry: str | None = None,
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
+        dead_letter_task: ManagedAsyncTask | None = None,
         encryption_key: kms.IKey | kms.Key | None = None,
         store: StoreAccess | None = None,
         payloads: PayloadAccess | None = None,
@@ -79,7 +83,7 @@ class BackgroundTaskFunction(TaskServer):
             max_event_age=max_event_age,
             instead="serve the namespace by PriorityTaskQueues",
         )
-        check_dead_letter_queue(self, dead_letter_queue)
+        dead_letter_queue = given_dead_letter_queue(self, dead_letter_queue, dead_letter_task)
 
         name = physical_name(self)
         routes = {Priority.DEFAULT: Route("lambda", name)}

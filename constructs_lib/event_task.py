@@ -16,9 +16,10 @@ from constructs_lib._address import Address, Loaded, physical_name
 from constructs_lib._async_invocation import check_async_invocation, configure_async_invocation, refuse_delays
 from constructs_lib._bucket_events import S3EventKind, pattern_of, send_to_event_bridge
 from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of
-from constructs_lib._queue import check_dead_letter_queue, dead_letters_of
+from constructs_lib._queue import dead_letters_of, given_dead_letter_queue
 from constructs_lib._server import TaskServer
 from constructs_lib._validation import named_by, refusal, require_duration, require_number, warn
+from constructs_lib.managed_async_task import ManagedAsyncTask
 from constructs_lib.task_code import TaskCode
 from constructs_lib.task_store import StoreAccess
 from runtime_lib import contract
@@ -52,6 +53,8 @@ class EventTask(TaskServer):
         max_delivery_age: for how long, a minute to a day. Default: a day.
         dead_letter_queue: a standard queue for what is given up, by the task, by Lambda or by EventBridge. Default: the
             one that the stack's tasks share.
+        dead_letter_task: a task that gets what is given up, each as a `runtime_lib.DeadLetter`: its queue is the dead
+            letter queue. Default: none.
         store: where its runs are recorded, with their results. Default: nowhere.
         entry: a handler of your own as ``module:function``, which calls ours. Default: ours.
         options: see `FunctionOptions`.
@@ -84,6 +87,7 @@ class EventTask(TaskServer):
         delivery_retry_attempts: int | None = None,
         max_delivery_age: cdk.Duration | None = None,
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
+        dead_letter_task: ManagedAsyncTask | None = None,
         store: StoreAccess | None = None,
         entry: str | None = None,
         **options: Unpack[FunctionOptions],
@@ -114,7 +118,7 @@ class EventTask(TaskServer):
             *_DELIVERY_AGE_SECONDS,
             remedy="leave it out for a day, as long as EventBridge tries",
         )
-        check_dead_letter_queue(self, dead_letter_queue)
+        dead_letter_queue = given_dead_letter_queue(self, dead_letter_queue, dead_letter_task)
         self._check_source(
             event_pattern=event_pattern, event_bus=event_bus, bucket=bucket, prefix=prefix, suffix=suffix
         )

@@ -26,9 +26,10 @@ from constructs_lib._function import (
     loaded_modules,
     timeout_of,
 )
-from constructs_lib._queue import DeadLetters, TaskQueue, check_dead_letter_queue, queue_name, receive_permissions
+from constructs_lib._queue import DeadLetters, TaskQueue, given_dead_letter_queue, queue_name, receive_permissions
 from constructs_lib._server import TaskServer
 from constructs_lib._validation import names, refusal, warn
+from constructs_lib.managed_async_task import ManagedAsyncTask
 from constructs_lib.payload_bucket import PayloadAccess
 from constructs_lib.task_code import TaskCode
 from constructs_lib.task_store import StoreAccess
@@ -54,6 +55,8 @@ class PriorityTaskQueues(TaskServer):
             Default: 10; the task's retry policy gives up before that, and keeps the reason.
         entry: a handler of your own as ``module:function``, which calls ours. Default: ours.
         dead_letter_queue: a standard queue for what is given up. Default: one of its own, kept 14 days, with an alarm.
+        dead_letter_task: a task that gets what is given up, each as a `runtime_lib.DeadLetter`: its queue is the dead
+            letter queue. Default: none.
         encryption_key: key of the queues made here. Default: a key that SQS manages.
         store: where their tasks are recorded, with their results. Default: nowhere.
         payloads: where arguments go that are too large for a message. Default: they are refused.
@@ -82,6 +85,7 @@ class PriorityTaskQueues(TaskServer):
         max_receive_count: int = contract.DEFAULT_MAX_RECEIVE_COUNT,
         entry: str | None = None,
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
+        dead_letter_task: ManagedAsyncTask | None = None,
         encryption_key: kms.IKey | kms.Key | None = None,
         store: StoreAccess | None = None,
         payloads: PayloadAccess | None = None,
@@ -98,7 +102,7 @@ class PriorityTaskQueues(TaskServer):
         self._check_settings(settings, timeout, max_receive_count)
         reserved = options.get("reserved_concurrent_executions")
         check_concurrency(self, reserved, [one.max_concurrency for one in settings.values()])
-        check_dead_letter_queue(self, dead_letter_queue)
+        dead_letter_queue = given_dead_letter_queue(self, dead_letter_queue, dead_letter_task)
 
         if dead_letter_queue is None:
             own = DeadLetters(self, encryption_key=encryption_key, removal_policy=options.get("removal_policy"))
@@ -157,6 +161,14 @@ class PriorityTaskQueues(TaskServer):
         for priority, one in settings.items():
             within = f"priorities[{priority.name}]."
             one.check(self, timeout, within=within)
+            if one.queue is not None and one.queue.fifo:
+                raise refusal(
+                    self,
+                    f"{within}queue",
+                    given=f"the FIFO queue {one.queue.node.path}",
+                    allowed="a standard queue",
+                    remedy="serve tasks that need an order by a ManagedAsyncTask(fifo=True) each",
+                )
             if one.queue is not None:
                 check_existing_queue(
                     self, f"{within}queue", one.queue, timeout=timeout, max_receive_count=max_receive_count

@@ -14,7 +14,7 @@ from constructs_lib._address import Address, DispatchTarget, Loaded
 from constructs_lib._async_invocation import check_async_invocation, configure_async_invocation, refuse_delays
 from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of
 from constructs_lib._names import physical_name, require_same
-from constructs_lib._queue import check_dead_letter_queue, dead_letters_of
+from constructs_lib._queue import dead_letters_of, given_dead_letter_queue
 from constructs_lib._schedule import Schedule
 from constructs_lib._schedule_options import check_delivery, check_period, schedule_of
 from constructs_lib._scheduled_arguments import ScheduledArguments, declared_arguments, declared_priority
@@ -22,6 +22,7 @@ from constructs_lib._scheduler import ScheduleTarget, find_route
 from constructs_lib._server import TaskServer
 from constructs_lib._task_definition import TaskDefinition
 from constructs_lib._validation import named_by, refusal, warn
+from constructs_lib.managed_async_task import ManagedAsyncTask
 from constructs_lib.task_code import TaskCode
 from constructs_lib.task_store import StoreAccess
 from runtime_lib import contract
@@ -54,6 +55,8 @@ class ScheduledTask(TaskServer):
         max_delivery_age: for how long, a minute to a day. Default: a day.
         dead_letter_queue: a standard queue for runs that are given up or not delivered. Default: with ``code`` the one
             that the stack's tasks share, with ``target`` its own.
+        dead_letter_task: a task that gets what is given up, each as a `runtime_lib.DeadLetter`: its queue is the dead
+            letter queue. Default: none.
         retry_attempts: how often Lambda runs a task again that failed, 0 to 2, with ``code``. Default: 2.
         max_event_age: how long Lambda keeps trying, 60 seconds to 6 hours, with ``code``. Default: 6 hours.
         entry: with ``code``, a handler of your own as ``module:function``, which calls ours. Default: ours.
@@ -92,6 +95,7 @@ class ScheduledTask(TaskServer):
         delivery_retry_attempts: int | None = None,
         max_delivery_age: cdk.Duration | None = None,
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
+        dead_letter_task: ManagedAsyncTask | None = None,
         retry_attempts: int | None = None,
         max_event_age: cdk.Duration | None = None,
         entry: str | None = None,
@@ -124,7 +128,7 @@ class ScheduledTask(TaskServer):
             arguments.check(self, definition)
         check_delivery(self, flexible_window, delivery_retry_attempts, max_delivery_age)
         check_period(self, when, start, end)
-        check_dead_letter_queue(self, dead_letter_queue)
+        dead_letter_queue = given_dead_letter_queue(self, dead_letter_queue, dead_letter_task)
 
         name = physical_name(self)
         if code and definition:

@@ -14,9 +14,10 @@ from constructs import Construct
 from constructs_lib._address import Address, Loaded, physical_name, require_same_environment
 from constructs_lib._async_invocation import configure_async_invocation, refuse_delays
 from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of
-from constructs_lib._queue import check_dead_letter_queue, dead_letters_of
+from constructs_lib._queue import dead_letters_of, given_dead_letter_queue
 from constructs_lib._server import TaskServer
 from constructs_lib._validation import named_by, refusal, require_duration, require_number
+from constructs_lib.managed_async_task import ManagedAsyncTask
 from constructs_lib.task_code import TaskCode
 from constructs_lib.task_store import StoreAccess
 from runtime_lib import contract
@@ -59,6 +60,8 @@ class StreamTask(TaskServer):
         filters: which records to run for, as `lambda_.FilterCriteria.filter` makes them; one of them is enough.
             Default: all.
         dead_letter_queue: a standard queue for what is given up. Default: the one that the stack's tasks share.
+        dead_letter_task: a task that gets what is given up, each as a `runtime_lib.DeadLetter`: its queue is the dead
+            letter queue. Default: none.
         store: where its runs are recorded, with their results. Default: nowhere.
         entry: a handler of your own as ``module:function``, which calls ours. Default: ours.
         options: see `FunctionOptions`.
@@ -90,6 +93,7 @@ class StreamTask(TaskServer):
         retry_attempts: int | None = None,
         filters: Sequence[Mapping[str, Any]] = (),
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
+        dead_letter_task: ManagedAsyncTask | None = None,
         store: StoreAccess | None = None,
         entry: str | None = None,
         **options: Unpack[FunctionOptions],
@@ -111,7 +115,7 @@ class StreamTask(TaskServer):
             remedy="leave it out for a day, as long as a stream keeps its records",
         )
         require_number(self, "retry_attempts", retry_attempts, *_RETRIES, remedy="leave it out for its default")
-        check_dead_letter_queue(self, dead_letter_queue)
+        dead_letter_queue = given_dead_letter_queue(self, dead_letter_queue, dead_letter_task)
 
         self.address = Address.of_trigger(definition.name, store=store)
         self.dead_letter_queue, self.alarms = dead_letters_of(self, dead_letter_queue)
