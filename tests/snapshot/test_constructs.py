@@ -7,7 +7,7 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.json import JSONSnapshotExtension
 
-from constructs_lib import PayloadBucket
+from constructs_lib import PayloadBucket, TaskStore
 from constructs_lib.testing import template_of
 from tests.apps import add_api_task, add_invoice, add_mail, add_nightly, add_receipts, new_stack
 from tests.event_apps import add_changes, add_uploads
@@ -24,6 +24,7 @@ from tests.event_apps import add_changes, add_uploads
         pytest.param(add_changes, id="stream_task"),
         pytest.param(add_uploads, id="event_task"),
         pytest.param(lambda stack: PayloadBucket(stack, "Payloads"), id="payload_bucket"),
+        pytest.param(lambda stack: TaskStore(stack, "Store"), id="task_store"),
     ],
 )
 def test_default_template(add: Callable[[cdk.Stack], object], snapshot: SnapshotAssertion) -> None:

@@ -6,6 +6,7 @@ CDK's synthesis does not find circles within a template; `assertions.Template` a
 import json
 from collections.abc import Iterable
 from itertools import product
+from typing import Any
 
 import aws_cdk as cdk
 import pytest
@@ -13,20 +14,21 @@ from aws_cdk.assertions import Template
 from cfnlint.api import lint
 from constructs import Construct
 
-from constructs_lib import BackgroundTaskFunction, DispatchTarget, ManagedAsyncTask, PriorityTaskQueues
+from constructs_lib import BackgroundTaskFunction, DispatchTarget, ManagedAsyncTask, PriorityTaskQueues, TaskStore
 from tests.apps import add_invoice, add_orders, add_plain_function, back_office, new_app, new_stack
 
 Server = BackgroundTaskFunction | ManagedAsyncTask | PriorityTaskQueues
 
 
-def _servers(scopes: Iterable[Construct], *, task: str, prefix: str) -> list[Server]:
+def _servers(scopes: Iterable[Construct], *, task: str, prefix: str, store: TaskStore | None = None) -> list[Server]:
     """One of each construct, in a scope each; their namespaces begin with ``prefix``."""
     one, two, three = scopes
-    code, modules = back_office(), ["back_office.orders"]
+    options: Any = {"code": back_office(), "store": store}
+    modules = ["back_office.orders"]
     return [
-        BackgroundTaskFunction(one, "Background", code=code, modules=modules, namespace=f"{prefix}background"),
-        ManagedAsyncTask(two, "Task", code=code, task=task),
-        PriorityTaskQueues(three, "Queues", code=code, modules=modules, namespace=f"{prefix}queues"),
+        BackgroundTaskFunction(one, "Background", modules=modules, namespace=f"{prefix}background", **options),
+        ManagedAsyncTask(two, "Task", task=task, **options),
+        PriorityTaskQueues(three, "Queues", modules=modules, namespace=f"{prefix}queues", **options),
     ]
 
 
@@ -66,6 +68,23 @@ def test_every_pair_to_each_other_across_two_stacks() -> None:
     )
     _assert_sound(here, there)
     for stack in (here, there):
+        template = Template.from_stack(stack).to_json()
+        assert "Outputs" not in template
+        assert "Fn::ImportValue" not in json.dumps(template)
+
+
+def test_every_pair_to_each_other_with_a_store_in_either_stack() -> None:
+    app = new_app()
+    here, there = cdk.Stack(app, "Here"), cdk.Stack(app, "There")
+    nested = cdk.NestedStack(here, "Nested")
+    store = TaskStore(there, "Store")
+    servers = _servers([here, nested, there], task="back_office.invoices:render", prefix="", store=store)
+    _dispatch_to_each_other(servers)
+    for server in servers:
+        store.grant_read(server.function)
+        store.grant_write(server.function)
+    _assert_sound(here, nested, there)
+    for stack in (here, nested, there):
         template = Template.from_stack(stack).to_json()
         assert "Outputs" not in template
         assert "Fn::ImportValue" not in json.dumps(template)
