@@ -71,12 +71,13 @@ class StageFile:
         _check_level(where, data, [*OPTIONS, _STAGES, _TASKS])
         for name, level in stages.items():
             _check_level(where.key(_STAGES).key(name), level, [*OPTIONS])
+        in_stages = {name: _tables(where.key(_TASKS).key(name), task, _STAGES) for name, task in tasks.items()}
         # Stages that the file has no level for are those that its tasks name.
-        known = [*stages] or [*dict.fromkeys(stage for task in tasks.values() for stage in task.get(_STAGES, {}))]
+        known = [*stages] or [*dict.fromkeys(stage for levels in in_stages.values() for stage in levels)]
         for name, task in tasks.items():
             at = where.key(_TASKS).key(name)
             _check_level(at, task, [*_OPTIONS_OF_TASKS, _STAGES])
-            for stage, level in _tables(at, task, _STAGES).items():
+            for stage, level in in_stages[name].items():
                 if stage not in known:
                     raise at.key(_STAGES).unknown(
                         stage, known, "stage of this file", otherwise=f"add an empty table {_STAGES}.{stage}"

@@ -189,6 +189,8 @@ STATEMENT = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
         ({"stages": []}, "stages is a list, allowed is a table"),
         ({"stages": {"prod": 1}}, "stages.prod is 1, allowed is a table"),
         ({"tasks": {"A": []}}, "tasks.A is a list, allowed is a table"),
+        ({"tasks": {"A": {"stages": 5}}}, "tasks.A.stages is 5, allowed is a table"),
+        ({"tasks": {"A": {"stages": {"p": 5}}}}, "tasks.A.stages.p is 5, allowed is a table"),
         (
             {"logging": {"level": "LOUD"}},
             "logging.level is 'LOUD', allowed is one of DEBUG, INFO, WARNING, ERROR, CRITI",
