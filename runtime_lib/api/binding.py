@@ -18,7 +18,7 @@ from runtime_lib.arguments import Parameter, Signature
 from runtime_lib.envelope import decode_json
 from runtime_lib.errors import HttpError
 from runtime_lib.events.api import ApiEvent
-from runtime_lib.json_arguments import Mismatch
+from runtime_lib.json_arguments import Mismatch, json_converter
 
 if TYPE_CHECKING:
     from runtime_lib.task import Task
@@ -59,8 +59,6 @@ def _places_of(signature: Signature, path: str) -> Places:
 
 
 def _is_body(annotation: Any) -> bool:
-    from runtime_lib.json_arguments import json_converter
-
     if json_converter(annotation) is not None:
         return False  # and what knows the other types need not be loaded
     from runtime_lib.api.problems import body_type
@@ -188,10 +186,10 @@ class _Reading:
                 self.problems.append(_Problem(where, name, f"takes {mismatch.expected}, given {shown}"))
             else:
                 self.problems += self._in_body(name, given[0], mismatch)
+        except RecursionError:
+            self.problems.append(_Problem(where, name, "is nested too deeply"))
 
     def _in_body(self, name: str, value: Any, mismatch: Mismatch) -> Iterable[_Problem]:
-        from runtime_lib.json_arguments import json_converter
-
         annotation = self._signature.annotation(name)
         if json_converter(annotation) is None:
             from runtime_lib.api.problems import problems

@@ -230,7 +230,7 @@ class ApiEvent(Injected):
         own = 0
         for segment in _segments(self.resource):
             greedy = segment.endswith("+}")
-            own += len(_segments((self.raw.get("pathParameters") or {})[segment[1:-2]])) if greedy else 1
+            own += len(_segments(self.raw["pathParameters"][segment[1:-2]])) if greedy else 1
         return "".join(f"/{segment}" for segment in segments[: len(segments) - own])
 
 

@@ -381,6 +381,14 @@ def test_a_value_nested_deeper_than_its_type_is_read_is_refused_and_not_searched
     assert name.startswith("tree.child.child")
 
 
+def test_a_value_nested_deeper_than_python_converts_is_the_clients_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def convert(*_: Any) -> None:  # (how deep that is depends on Python's version)
+        raise RecursionError
+
+    monkeypatch.setattr(Signature, "accept_one", convert)
+    assert refused(receive_tree, "POST", "/o", body={}) == [("body", "tree", "is nested too deeply")]
+
+
 @dataclasses.dataclass
 class Tree:
     child: "Tree | None" = None
