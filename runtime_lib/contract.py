@@ -165,7 +165,8 @@ METADATA_KEY: Final = "lambda-task-constructs"
 ``{"construct": "ManagedAsyncTask", "path": "Shop/Invoice", "trigger": "queue" (what starts it, in a few words for
 people), "modules": ["shop.tasks"],
 "tasks": {"shop.tasks.invoice": "DEFAULT"} (those that arrive there, with the namespace to dispatch them to),
-"routes": {"TASK_ROUTE__SHOP_TASKS_INVOICE": "sqs:Shop-Invoice-1A2B"}, "dead_letter_queue": "Shop-DeadLetters-3C4D"}``
+"routes": {"TASK_ROUTE__SHOP_TASKS_INVOICE": "sqs:Shop-Invoice-1A2B"},
+"store": {"TASK_STORE": "Shop-Store-5E6F"} (of one that records its tasks), "dead_letter_queue": "Shop-DeadLetters-3C4D"}``
 
 A function behind an API also has ``"api": {"path": "/orders/{id}", "method": "GET", "respond": "result" (or "accepted";
 "status": a TaskApi's own function, which tells what became of a task), "api": "Shop/Api" (path of the TaskApi),
