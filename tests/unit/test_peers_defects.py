@@ -49,6 +49,35 @@ SHOWN_BY = {
     "taskhawk: a dispatch publishes three times and raises": __name__.rpartition(".")[2]
     + ".test_a_dispatch_publishes_once_and_returns",
     "taskhawk: it is not thread-safe": __name__.rpartition(".")[2] + ".test_threads_dispatch_and_run_at_the_same_time",
+    "async-lambda: a failing message takes its batch with it": "test_handlers_sqs.test_only_what_failed_is_reported",
+    "async-lambda: messages after the first are ignored": "test_handlers_sqs.test_only_what_failed_is_reported",
+    "async-lambda: a message is received once": (
+        "test_constructs_queue.test_receive_count_is_generous_and_known_to_the_function"
+    ),
+    "async-lambda: the visibility timeout is the function's": (
+        "test_constructs_queue.test_visibility_timeout_is_six_timeouts_and_the_window"
+    ),
+    "async-lambda: 2.4 MB go out in one request": "test_transport_sqs.test_25_messages_of_200_kb_are_split_by_bytes",
+    "async-lambda: delays begin anew every ten messages": (
+        "test_transport_sqs.test_a_batch_block_is_sent_in_as_few_requests"
+    ),
+    "async-lambda: a batch hands chain id and group on to the next": (
+        "test_groups_and_lanes.test_nothing_leaks_into_the_next_event"
+    ),
+    "async-lambda: a batch task hands on what its messages do not share": (
+        "test_batch_task.test_what_it_dispatches_inherits_only_what_all_messages_agree_on"
+    ),
+    "async-lambda: a message's partition is 'aws'": "test_queues.test_a_url_is_made_from_an_arn_in_any_partition",
+    "async-lambda: a grant's partition is 'aws'": ("test_constructs_scale.test_nothing_names_a_partition"),
+    "async-lambda: queues have neither TLS nor encryption": (
+        "test_constructs_queue.test_every_queue_is_encrypted_and_takes_messages_over_tls_only"
+    ),
+    "async-lambda: 123 tasks are the end": (
+        "test_constructs_scale.test_more_tasks_than_a_stack_holds_are_in_two_and_dispatch_to_one_another"
+    ),
+    "async-lambda: a loop has no end": (
+        "test_execution.test_more_hops_than_allowed_are_a_loop_that_is_given_up_with_its_chain"
+    ),
     "async-lambda: layers are sorted": "test_constructs_function.test_layers_keep_the_order_in_which_they_were_given",
     "async-lambda: a stage's environment changes the app's": "test_stage_file.test_merging_never_changes_what_is_merged",
     "async-lambda: a timeout of 5,000 seconds is accepted": (
