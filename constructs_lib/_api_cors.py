@@ -5,18 +5,28 @@ import json
 from aws_cdk import aws_apigateway as apigateway
 from constructs import Construct
 
+from constructs_lib._api_options import ApiOptions
 from constructs_lib._validation import refusal
 from runtime_lib import contract
 
 __all__ = ["OtherOrigins", "check_cors"]
 
 
-def check_cors(scope: Construct, cors: apigateway.CorsOptions | None) -> None:
-    """Refuse what a browser would refuse.
+def check_cors(scope: Construct, options: ApiOptions) -> None:
+    """Refuse what a browser would refuse, and what keeps API Gateway from answering it.
 
     Raises:
-        ValueError: it lets every origin send credentials.
+        ValueError: every origin may send credentials, or everything is binary.
     """
+    cors = options.get("cors")
+    if cors and "*/*" in options.get("binary_media_types", ()):
+        raise refusal(
+            scope,
+            "binary_media_types",
+            given="'*/*', and cors is set",
+            allowed="types that are named, such as 'image/png'",
+            remedy="with all types, API Gateway answers preflight requests with 500",
+        )
     if cors and cors.allow_credentials and "*" in cors.allow_origins:
         raise refusal(
             scope,

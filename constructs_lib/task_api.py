@@ -75,7 +75,7 @@ class TaskApi(Construct):
         check_tags(self, options.get("tags", {}))
         check_domain(self, options)
         check_stage(self, options)
-        check_cors(self, options.get("cors"))
+        check_cors(self, options)
         tls = Tls.of(self, options)
         self._status_path: Final = _status_path(self, status_path)
         self._options: Final = options

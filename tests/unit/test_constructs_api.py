@@ -82,6 +82,10 @@ def test_arguments_of_a_task_are_checked(arguments: dict[str, Any], message: str
             {"cors": apigateway.CorsOptions(allow_origins=["*"], allow_credentials=True)},
             "cors is credentials for every origin",
         ),
+        (
+            {"cors": apigateway.CorsOptions(allow_origins=["*"]), "binary_media_types": ["*/*"]},
+            "binary_media_types is '*/*', and cors is set",
+        ),
         ({"method_settings": {"/orders/GET": apigateway.MethodDeploymentOptions()}}, "write the method, a space"),
         (
             {
