@@ -166,7 +166,8 @@ METADATA_KEY: Final = "lambda-task-constructs"
 people), "modules": ["shop.tasks"],
 "tasks": {"shop.tasks.invoice": "DEFAULT"} (those that arrive there, with the namespace to dispatch them to),
 "routes": {"TASK_ROUTE__SHOP_TASKS_INVOICE": "sqs:Shop-Invoice-1A2B"},
-"store": {"TASK_STORE": "Shop-Store-5E6F"} (of one that records its tasks), "dead_letter_queue": "Shop-DeadLetters-3C4D"}``
+"dead_letter_queue": "Shop-DeadLetters-3C4D",
+"store": {"TASK_STORE": "Shop-Store-5E6F"} (left out if its tasks are not recorded)}``
 
 A function behind an API also has ``"api": {"path": "/orders/{id}", "method": "GET", "respond": "result" (or "accepted";
 "status": a TaskApi's own function, which tells what became of a task), "api": "Shop/Api" (path of the TaskApi),
