@@ -84,7 +84,7 @@ class TaskHandle(NamedTuple):
         import os
 
         from runtime_lib.contract import ENV_SCHEDULES
-        from runtime_lib.errors import NotRecordedError, StoreError
+        from runtime_lib.errors import StoreError
         from runtime_lib.tracking import get_store
 
         if ENV_SCHEDULES not in os.environ:
@@ -98,10 +98,13 @@ class TaskHandle(NamedTuple):
             return unscheduled
         try:
             return store.cancel(self.id) or unscheduled
-        except NotRecordedError:
-            if unscheduled:
-                return True
-            raise
+        except StoreError as error:
+            if not unscheduled:
+                raise
+            from runtime_lib.log import logger
+
+            logger.warning("%s %s does not start, and its record does not say so: %s", self.task, self.id, error)
+            return True
 
 
 def _longer(pause: float) -> float:

@@ -287,7 +287,9 @@ def test_cancelling_deletes_the_schedule(scheduler: Any) -> None:
     assert not handle.cancel()
 
 
-def test_a_recorded_task_is_cancelled_in_its_store_as_well(monkeypatch: pytest.MonkeyPatch, scheduler: Any) -> None:
+def test_a_recorded_task_is_cancelled_in_its_store_as_well(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, scheduler: Any
+) -> None:
     monkeypatch.setenv("TASK_ROUTE__MAIL", str(contract.Route("sqs", "mail", stored=True)))
     with using_store(MemoryStore()):
         handle = remind.with_delay(3600).dispatch("a")
@@ -299,6 +301,7 @@ def test_a_recorded_task_is_cancelled_in_its_store_as_well(monkeypatch: pytest.M
         assert soon.cancel()
         monkeypatch.setenv("TASK_ROUTE__MAIL", "sqs:mail")
         assert remind.with_delay(3600).dispatch("a").cancel()
+        assert "does not start, and its record does not say so" in caplog.text
         with pytest.raises(NotRecordedError):
             TaskHandle("unknown", "mail.remind").cancel()
 
