@@ -74,7 +74,7 @@ class Address:
         loaded: what the server's function imports, None for a construct deployed elsewhere.
         store: where the server records its tasks, None if it does not.
         payloads: where arguments wait for it that are too large for a message, None if it takes none.
-        by_priority: the same routes by their priorities; empty if nothing is dispatched there.
+        by_priority: the routes by their priorities, those of lanes left out; empty if nothing is dispatched there.
         published: the parameter that the routes are read from at deployment, None for routes that are known here.
     """
 
@@ -253,7 +253,7 @@ class DispatchTarget(Construct):
     def publish_route(self, parameter_name: str) -> ssm.StringParameter:
         """Let other applications in this account and region dispatch here, by `from_published_route`.
 
-        They do not record what they dispatch in this construct's task store.
+        They use no lanes, and do not record what they dispatch in this construct's task store.
 
         Args:
             parameter_name: a name in AWS Systems Manager's Parameter Store, such as ``/images/resize``.
@@ -261,9 +261,9 @@ class DispatchTarget(Construct):
         Raises:
             ValueError: nothing is dispatched here.
         """
-        address = self.address
-        bare = Address(address.routes, address.serves, address.encryption_keys)
-        return publish(self, parameter_name, address.by_priority, bare.permissions(self))
+        routes = self.address.by_priority
+        published = Address({str(one): route for one, route in routes.items()}, {}, self.address.encryption_keys)
+        return publish(self, parameter_name, routes, published.permissions(self))
 
     @classmethod
     def from_published_route(

@@ -10,7 +10,8 @@ from aws_cdk import aws_kms as kms
 from aws_cdk.assertions import Template
 from cfnlint.api import lint
 
-from constructs_lib import DispatchTarget
+from constructs_lib import DispatchTarget, TaskStore
+from constructs_lib._address import Address
 from tests.apps import (
     add_invoice,
     add_mail,
@@ -39,6 +40,21 @@ def test_a_tasks_queue_is_published_with_what_a_sender_needs() -> None:
     arn = f"arn:<AWS::Partition>:sqs:<AWS::Region>:<AWS::AccountId>:{name}"
     assert _published(stack) == ["sqs", *[arn] * 5, *[name] * 4]
     assert only(stack, "AWS::SSM::Parameter")["Name"] == "/shop/invoice"
+
+
+def test_lanes_and_a_store_are_not_published() -> None:
+    stack = new_stack()
+    add_invoice(stack, lanes=6, store=TaskStore(stack, "Store")).publish_route("/shop/invoice")
+    name = only(stack, "AWS::Lambda::Function")["FunctionName"]
+    kind, *fields = _published(stack)
+    assert kind == "sqs"
+    assert {field.rpartition(":")[2] for field in fields} == {name}
+
+
+def test_what_nothing_is_dispatched_to_has_no_route_to_publish() -> None:
+    target = DispatchTarget.imported(new_stack(), "Stream", Address.of_trigger("shop.on_change"))
+    with pytest.raises(ValueError, match=r"Shop/Stream: parameter_name is '/x' for a construct that nothing is disp"):
+        target.publish_route("/x")
 
 
 def test_a_functions_route_is_published_with_the_permission_to_invoke_it_alone() -> None:
