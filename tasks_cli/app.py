@@ -21,7 +21,7 @@ Background tasks on AWS Lambda: synthesize, run and look into an app, on this ma
   tasks local deploy                  synthesize the app of cdk.json and deploy it there
   tasks list                          every task, what starts it and the construct that serves it
   tasks dispatch shop.mail:send 42    run a task in the background
-  tasks invoke shop.mail:send --arg 42    run a task's function, and see what it returns and logs
+  tasks invoke shop.mail:send         run its function, and see what it returns and logs
   tasks local status                  stacks, functions, queues and what waits in them
   tasks openapi --out openapi.json    describe the API, from the signatures of its tasks
   tasks local serve --port 8000       the API at http://127.0.0.1:8000/

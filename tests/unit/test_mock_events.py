@@ -21,7 +21,7 @@ from runtime_lib import (
     task,
 )
 from runtime_lib.contract import ENV_DEAD_LETTER_QUEUE, ENV_TASK
-from runtime_lib.dead_letters import read_dead_letter
+from runtime_lib.dead_letters import DeadLetter
 from runtime_lib.testing import (
     MockLambdaContext,
     api_event,
@@ -72,6 +72,16 @@ def note_object(event: BusEvent) -> None:
 
 
 @task
+def note_message(event: UnmanagedSqsEvent) -> None:
+    seen.append(event.body)
+
+
+@task
+def double(number: int) -> int:
+    return 2 * number
+
+
+@task
 def order(number: int, event: ApiEvent, lines: list[str] | None = None) -> dict[str, Any]:
     return {"number": number, "lines": lines, "agent": event.headers["user-agent"], "url": event.url("/x")}
 
@@ -118,6 +128,18 @@ def test_a_message_that_others_sent() -> None:
     event = UnmanagedSqsEvent(sqs_event(record)["Records"][0])
     assert (event.body, event.json()) == ('{"a": 1}', {"a": 1})
     assert event.message_attributes == {"kind": "x", "number": 7, "share": 0.5, "raw": b"\x00"}
+
+
+def test_messages_of_others_reach_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENV_TASK, note_message.name)
+    assert handle("queue_task", sqs_event("hello")) == {"batchItemFailures": []}
+    assert seen == ["hello"]
+
+
+def test_a_function_without_a_trigger_returns_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENV_TASK, double.name)
+    assert handle("pure_task", invocation_event(double.call(4))) == 8
+    assert handle("pure_task", {"number": 5}) == 10
 
 
 def test_a_run_of_a_schedule() -> None:
@@ -198,19 +220,7 @@ def test_a_path_that_is_none_of_its_resource_is_refused(resource: str, path: str
 
 def test_a_dead_letter_with_its_reason() -> None:
     [record] = dead_letter_event(note.call("a"), reason="no luck", attempts=5)["Records"]
-    attributes = {
-        name: {"DataType": one["dataType"], "StringValue": one["stringValue"]}
-        for name, one in record["messageAttributes"].items()
-    }
-    letter = read_dead_letter(
-        {
-            "MessageId": record["messageId"],
-            "Body": record["body"],
-            "ReceiptHandle": "r",
-            "Attributes": record["attributes"],
-            "MessageAttributes": attributes,
-        }
-    )
+    letter = DeadLetter.in_record(record)
     assert (letter.task, letter.failure.shape) == (note.name, "task")
     assert (letter.failure.reason, letter.failure.attempts, letter.failure.error_type) == ("no luck", 5, "OSError")
 
