@@ -19,11 +19,11 @@ from runtime_lib.errors import (
     Reject,
     RetryLater,
     TaskDefinitionError,
-    TaskError,
     UnknownTaskError,
     message_of,
 )
 from runtime_lib.log import logger
+from runtime_lib.outcomes import DeadLettered, Discarded, Outcome, RetryAfter, Succeeded, TaskRejectedError
 from runtime_lib.tracking import receiving_store
 
 if TYPE_CHECKING:
@@ -47,39 +47,6 @@ __all__ = [
     "run",
     "run_async",
 ]
-
-
-class Succeeded(NamedTuple):
-    """The task returned ``result``."""
-
-    result: Any = None
-
-
-class RetryAfter(NamedTuple):
-    """The message is to be delivered again after ``delay`` seconds."""
-
-    delay: float
-    error: BaseException
-
-
-class DeadLettered(NamedTuple):
-    """The message is given up, and goes where a person can see why: to who awaits the answer, if somebody does."""
-
-    reason: str
-    error: BaseException | None = None
-
-
-class Discarded(NamedTuple):
-    """The task raised `Discard`: the message is done with."""
-
-    reason: str
-
-
-Outcome = Succeeded | RetryAfter | DeadLettered | Discarded
-
-
-class TaskRejectedError(TaskError):
-    """The message was given up without an exception of the task's own."""
 
 
 class Message(NamedTuple):

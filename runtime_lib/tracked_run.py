@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from runtime_lib.context import Delivery
 from runtime_lib.errors import StoreError, TaskError, message_of
-from runtime_lib.execution import DeadLettered, Discarded, Outcome, RetryAfter, Succeeded
 from runtime_lib.log import logger
+from runtime_lib.outcomes import DeadLettered, Discarded, Outcome, RetryAfter, Succeeded
 from runtime_lib.results import encode_result
 from runtime_lib.task_record import FINISHED, Ending, RecordedError, TaskStatus
 
