@@ -181,7 +181,7 @@ def _record(what: str, entries: Mapping[str, Check], required: Sequence[str] = (
             entries[key](where.key(key), inner)
         for key in required:
             if key not in value:
-                raise where.refusal(given=f"without {key}", allowed=f"{what} with {key}", remedy="add it")
+                raise where.refusal(given=f"without {key}", allowed=f"one with {key}", remedy="add it")
 
     return check
 

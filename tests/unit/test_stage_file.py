@@ -208,7 +208,10 @@ STATEMENT = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
         # Policies
         ({"policies": ["ReadOnly"]}, "policies[0] is 'ReadOnly', allowed is an ARN such as arn:aws:iam::aws:policy/"),
         ({"policies": [7]}, "policies[0] is 7, allowed is the ARN of a policy, or a statement"),
-        ({"policies": [{"Action": "*", "Resource": "*"}]}, "policies[0] is without Effect, allowed is entry of a"),
+        (
+            {"policies": [{"Action": "*", "Resource": "*"}]},
+            "policies[0] is without Effect, allowed is one with Effect: add it",
+        ),
         ({"policies": [{**STATEMENT, "Efect": "Allow"}]}, "policies[0].Efect is no entry of a statement"),
         (
             {"policies": [{**STATEMENT, "Effect": "allow"}]},
