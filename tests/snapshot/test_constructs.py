@@ -11,6 +11,7 @@ from constructs_lib import PayloadBucket, TaskStore
 from constructs_lib.testing import template_of
 from tests.apps import add_api_task, add_invoice, add_mail, add_nightly, add_receipts, new_stack
 from tests.event_apps import add_changes, add_uploads
+from tests.queue_apps import add_payments, add_quote
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,8 @@ from tests.event_apps import add_changes, add_uploads
         pytest.param(add_receipts, id="background_task_function"),
         pytest.param(add_invoice, id="managed_async_task"),
         pytest.param(add_mail, id="priority_task_queues"),
+        pytest.param(add_quote, id="pure_task"),
+        pytest.param(add_payments, id="queue_task"),
         pytest.param(add_nightly, id="scheduled_task"),
         pytest.param(add_changes, id="stream_task"),
         pytest.param(add_uploads, id="event_task"),

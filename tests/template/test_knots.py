@@ -16,6 +16,7 @@ from constructs import Construct
 
 from constructs_lib import BackgroundTaskFunction, DispatchTarget, ManagedAsyncTask, PriorityTaskQueues, TaskStore
 from tests.apps import add_invoice, add_orders, add_plain_function, back_office, new_app, new_stack
+from tests.queue_apps import add_clean_up
 
 Server = BackgroundTaskFunction | ManagedAsyncTask | PriorityTaskQueues
 
@@ -101,6 +102,18 @@ def test_ten_functions_to_one_destination() -> None:
             target.grant_dispatch(sender)
             target.grant_dispatch(ours.function)
     _assert_sound(stack)
+
+
+def test_a_task_dispatches_again_what_it_gets_as_dead_letters() -> None:
+    app = new_app()
+    here, there = cdk.Stack(app, "Here"), cdk.Stack(app, "There")
+    for stack, clean_up_stack in ((here, here), (there, here)):
+        clean_up = add_clean_up(clean_up_stack, f"CleanUp{stack.node.id}")
+        task = add_invoice(stack, lanes=2, dead_letter_task=clean_up)
+        task.grant_dispatch(clean_up.function)
+        clean_up.grant_dispatch(task.function)
+        task.grant_dispatch(task.function)
+    _assert_sound(here, there)
 
 
 def test_a_circle_would_be_found() -> None:

@@ -18,6 +18,7 @@ from cfnlint.api import lint
 from constructs_lib import PayloadBucket, PriorityTaskQueues
 from tests.apps import add_invoice, add_mail, add_receipts, new_stack
 from tests.event_apps import add_changes, add_uploads
+from tests.queue_apps import add_bank_queue, add_clean_up, add_payments, add_quote
 
 
 def _make_all(stack: cdk.Stack, **options: Any) -> PriorityTaskQueues:
@@ -52,14 +53,23 @@ def _events(stack: cdk.Stack) -> None:
     add_invoice(stack, payloads=PayloadBucket(stack, "Payloads"))
 
 
-@pytest.mark.parametrize("make", [_defaults, _every_option, _events])
+def _queues(stack: cdk.Stack) -> None:
+    add_quote(stack)
+    add_payments(stack, queue=add_bank_queue(stack, fifo=True))
+    add_invoice(stack, fifo=True, lanes=[5, None], queue_age_alarm=cdk.Duration.hours(1))
+    clean_up = add_clean_up(stack)
+    add_mail(stack, dead_letter_task=clean_up)
+    add_receipts(stack, dead_letter_task=clean_up)
+
+
+@pytest.mark.parametrize("make", [_defaults, _every_option, _events, _queues])
 def test_cfn_lint_is_clean(make: Callable[[cdk.Stack], None]) -> None:
     stack = new_stack()
     make(stack)
     assert lint(json.dumps(Template.from_stack(stack).to_json()), regions=["us-east-1"]) == []
 
 
-@pytest.mark.parametrize("make", [_defaults, _every_option, _events])
+@pytest.mark.parametrize("make", [_defaults, _every_option, _events, _queues])
 def test_cdk_nag_finds_nothing(make: Callable[[cdk.Stack], None]) -> None:
     stack = new_stack()
     cdk.Validations.of(stack.node.root).add_plugins(cdk_nag.AwsSolutionsChecks())
