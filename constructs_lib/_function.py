@@ -18,10 +18,12 @@ from constructs_lib._metadata import served_tasks
 from constructs_lib._network import check_network, join_network, network_interfaces
 from constructs_lib._queue import queue_name, send_permissions
 from constructs_lib._role import TaskRole
+from constructs_lib._schedule_options import warn_of_unscheduled
 from constructs_lib._tags import add_tags, check_tags
 from constructs_lib._validation import (
     ResourceCount,
     acknowledge,
+    check_at_synth,
     check_options,
     named_by,
     names,
@@ -378,6 +380,7 @@ class TaskFunction(lambda_.Function):
             routes.use_store(store)
         if payloads:
             routes.use_payloads(payloads)
+        check_at_synth(self, lambda: warn_of_unscheduled(target, loaded))
         ResourceCount.watch(cdk.Stack.of(target))
         if "runtime" not in options:
             acknowledge(self, "AwsSolutions-L1", "The newest Python that runtime_lib is tested on.")

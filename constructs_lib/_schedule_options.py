@@ -1,18 +1,22 @@
 """When a ScheduledTask runs, within which bounds, and how its runs are delivered."""
 
 from datetime import datetime
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import aws_cdk as cdk
 from constructs import Construct
 
 from constructs_lib._schedule import Schedule
+from constructs_lib._scheduler import serves
 from constructs_lib._source import SourceTree
 from constructs_lib._task_definition import TaskDefinition
-from constructs_lib._validation import refusal, require_duration, require_number, seconds
+from constructs_lib._validation import refusal, require_duration, require_number, seconds, warn
 from runtime_lib import contract
 
-__all__ = ["check_delivery", "check_period", "schedule_of"]
+if TYPE_CHECKING:
+    from constructs_lib._address import DispatchTarget, Loaded
+
+__all__ = ["check_delivery", "check_period", "schedule_of", "warn_of_unscheduled"]
 
 
 def schedule_of(
@@ -123,3 +127,27 @@ def check_delivery(
         contract.SCHEDULER_MAX_EVENT_AGE_SECONDS,
         remedy="leave it out for a day, as long as Scheduler tries",
     )
+
+
+def warn_of_unscheduled(server: "DispatchTarget", loaded: "Loaded") -> list[str]:
+    """Warn of tasks of ``server`` whose decorator has a schedule, for which the app has no ScheduledTask; no errors."""
+    from constructs_lib.scheduled_task import ScheduledTask  # noqa: PLC0415  (it has a function, which this is about)
+
+    known = loaded.known()
+    declared = [task for task in loaded.source.tasks() if task.module in known and _has_schedule(task)]
+    served = [task for task in declared if serves(server.address, task.name, task.namespaces)]
+    tree = (cdk.Stage.of(server) or server.node.root).node.find_all() if served else ()
+    scheduled = {one.task_name for one in tree if isinstance(one, ScheduledTask)}
+    for task in served:
+        if task.name not in scheduled:
+            warn(
+                server,
+                "task-without-schedule",
+                f"{task.name} has a schedule in its decorator ({task.path.name}:{task.line}), and nothing starts it: "
+                "make a ScheduledTask of it",
+            )
+    return []
+
+
+def _has_schedule(task: TaskDefinition) -> bool:
+    return any(option.arg == "schedule" for option in task.options)

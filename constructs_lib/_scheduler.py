@@ -21,7 +21,7 @@ from runtime_lib.contract import Priority, Route, is_fifo
 if TYPE_CHECKING:
     from constructs_lib._address import Address, DispatchTarget
 
-__all__ = ["ScheduleTarget", "SchedulerRole", "dead_letter_statements", "find_route", "queue_arn_of"]
+__all__ = ["ScheduleTarget", "SchedulerRole", "dead_letter_statements", "find_route", "queue_arn_of", "serves"]
 
 _DEFAULT_GROUP: Final = "default"
 """The schedule group that every account has."""
@@ -119,6 +119,13 @@ def queue_arn_of(scope: Construct, queue: sqs.IQueue | sqs.Queue) -> str:
     return queue.queue_arn if cdk.Token.is_unresolved(name) else queue_arn(scope, name)
 
 
+def serves(address: "Address", task: str, namespaces: Sequence[str] | None) -> bool:
+    """Whether a task arrives at ``address``; ``namespaces`` are None where they are not known."""
+    if address.task is not None:
+        return address.task == task
+    return namespaces is None or any(contract.namespace_route_variable(name) in address.routes for name in namespaces)
+
+
 def find_route(
     scope: Construct, target: "DispatchTarget", *, task: str, namespaces: Sequence[str] | None, priority: Priority
 ) -> Route:
@@ -128,13 +135,7 @@ def find_route(
         ValueError: it does not serve the task, or EventBridge Scheduler cannot send there.
     """
     address = target.address
-    if address.task is not None:
-        serves = address.task == task
-    else:
-        serves = namespaces is None or any(
-            contract.namespace_route_variable(name) in address.routes for name in namespaces
-        )
-    if not serves or not address.by_priority:
+    if not serves(address, task, namespaces) or not address.by_priority:
         served = ", ".join(dict.fromkeys(address.serves.values())) or "nothing that is dispatched"
         of_namespace = f" of namespace {' or '.join(map(repr, namespaces))}" if namespaces else ""
         raise refusal(

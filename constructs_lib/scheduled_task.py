@@ -65,6 +65,7 @@ class ScheduledTask(TaskServer):
 
     Attributes:
         schedule: the schedule.
+        task_name: the name that the task is registered under.
         target: the construct that runs the task: this one, or the one it was given.
         function: the function that runs the task; none for a target that is deployed elsewhere.
         dead_letter_queue: where runs go that are given up or not delivered.
@@ -147,11 +148,11 @@ class ScheduledTask(TaskServer):
         self.target: Final[DispatchTarget] = target or self
         if target:
             self._use(target, dead_letter_queue)
-        registered = definition.name if definition else task
+        self.task_name: Final = definition.name if definition else task
         route = find_route(
             self,
             self.target,
-            task=registered,
+            task=self.task_name,
             namespaces=definition.namespaces if definition else None,
             priority=priority,
         )
@@ -164,12 +165,14 @@ class ScheduledTask(TaskServer):
                 remedy=f"add {definition.module!r} to its modules",
             )
         self._check_overlap(overlap)
-        message = arguments.message(self, schedule=name, task=registered, priority=priority, skips=overlap == "skip")
+        message = arguments.message(
+            self, schedule=name, task=self.task_name, priority=priority, skips=overlap == "skip"
+        )
         self.schedule: Final = scheduler.Schedule(
             self,
             "Schedule",
             schedule_name=name,
-            description=f"Runs {registered}",
+            description=f"Runs {self.task_name}",
             schedule=scheduler.ScheduleExpression.expression(
                 when.expression, cdk.TimeZone.of(when.time_zone) if when.time_zone else cdk.TimeZone.ETC_UTC
             ),

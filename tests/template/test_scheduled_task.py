@@ -346,3 +346,16 @@ def test_what_is_probably_not_meant_is_a_warning(arguments: dict[str, Any], slug
     add_nightly(stack, **arguments)
     warned = Match.string_like_regexp(rf"\[ack: lambda-task-constructs:{slug}\]")
     Annotations.from_stack(stack).has_warning("/Shop/Nightly", warned)
+
+
+def test_a_schedule_that_nothing_starts_is_a_warning() -> None:
+    stack = new_stack()
+    queues = serving(stack)
+    ScheduledTask(stack, "Declared", target=queues, task="back_office.reports:declared")
+    warned = Annotations.from_stack(stack).find_warning(
+        "/Shop/Reports", Match.string_like_regexp(r"\[ack: lambda-task-constructs:task-without-schedule\]")
+    )
+    assert [one.entry.data.partition(" has")[0] for one in warned] == [
+        "back_office.reports.partly",
+        "back_office.reports.computed",
+    ]

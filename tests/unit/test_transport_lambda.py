@@ -176,8 +176,10 @@ INSTEAD = "; serve the task by a ManagedAsyncTask or PriorityTaskQueues instead"
     [
         (
             lambda: send.with_delay(5).call(1),
-            "send cannot be delayed by 5 s: an asynchronous invocation starts now, unless "
-            "grant_dispatch(function, delayed=True) lets it wait in a schedule",
+            (
+                "send cannot be delayed by 5 s: an asynchronous invocation starts now, unless "
+                "grant_dispatch(function, delayed=True) lets it wait in a schedule"
+            ),
         ),
         (
             slowly.call,
