@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import queue
+import runpy
 import signal
 import subprocess
 import sys
@@ -60,6 +61,7 @@ def serve(socket_descriptor: int, certificate: Path | None, key: Path | None) ->
     permit_mail_by_its_sender()
     tell_the_path_that_was_asked_for()
     run_schedules_as_aws_does()
+    runpy.run_path(str(Path(__file__).with_name("emulator_streams.py")))["deliver_streams_as_lambda_does"]()
     if "TASKS_LOCAL_END" in os.environ:
         keep_the_output_of_invocations_whole(os.environ["TASKS_LOCAL_ANNOUNCEMENT"], os.environ["TASKS_LOCAL_END"])
     config = Config()
