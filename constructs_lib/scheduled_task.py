@@ -23,6 +23,7 @@ from constructs_lib._server import TaskServer
 from constructs_lib._task_definition import TaskDefinition
 from constructs_lib._validation import named_by, refusal, warn
 from constructs_lib.managed_async_task import ManagedAsyncTask
+from constructs_lib.payload_bucket import PayloadAccess
 from constructs_lib.task_code import TaskCode
 from constructs_lib.task_store import StoreAccess
 from runtime_lib import contract
@@ -61,6 +62,8 @@ class ScheduledTask(TaskServer):
         max_event_age: how long Lambda keeps trying, 60 seconds to 6 hours, with ``code``. Default: 6 hours.
         entry: with ``code``, a handler of your own as ``module:function``, which calls ours. Default: ours.
         store: with ``code``, where its runs are recorded. Default: nowhere.
+        payloads: with ``code``, where arguments wait that are too large for a message, of what is dispatched there.
+            Default: nowhere, and such a dispatch is refused.
         options: with ``code``, see `FunctionOptions`.
 
     Attributes:
@@ -101,6 +104,7 @@ class ScheduledTask(TaskServer):
         max_event_age: cdk.Duration | None = None,
         entry: str | None = None,
         store: StoreAccess | None = None,
+        payloads: PayloadAccess | None = None,
         **options: Unpack[FunctionOptions],
     ) -> None:
         super().__init__(scope, construct_id)
@@ -113,6 +117,7 @@ class ScheduledTask(TaskServer):
                 "max_event_age": max_event_age,
                 "entry": entry,
                 "store": store,
+                "payloads": payloads,
                 **options,
             },
         )
@@ -143,6 +148,7 @@ class ScheduledTask(TaskServer):
                 max_event_age=max_event_age,
                 entry=entry,
                 store=store,
+                payloads=payloads,
                 options=options,
             )
         self.target: Final[DispatchTarget] = target or self
@@ -218,6 +224,7 @@ class ScheduledTask(TaskServer):
         max_event_age: cdk.Duration | None,
         entry: str | None,
         store: StoreAccess | None,
+        payloads: PayloadAccess | None,
         options: FunctionOptions,
     ) -> None:
         """Run the task in a function of its own."""
@@ -230,7 +237,7 @@ class ScheduledTask(TaskServer):
             max_event_age=max_event_age,
             instead="give it target=, a ManagedAsyncTask of the task,",
         )
-        self.address = Address.of_task(definition.name, Route("lambda", name), store=store)
+        self.address = Address.of_task(definition.name, Route("lambda", name), store=store, payloads=payloads)
         self.dead_letter_queue, self.alarms = dead_letters_of(self, dead_letter_queue)
         self.function = TaskFunction(
             self,
