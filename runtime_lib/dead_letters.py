@@ -1,4 +1,4 @@
-"""Dead letters: the one format that this library writes, and the five shapes in which failures lie in a queue."""
+"""Dead letters: the one format that this library writes, and the six shapes in which failures lie in a queue."""
 
 import json
 import os
@@ -192,7 +192,7 @@ def _traceback(error: BaseException | None) -> str:
 
 
 def read_dead_letter(message: Mapping[str, Any]) -> DeadLetter:
-    """Read a message as SQS's ReceiveMessage gives it (with all attributes), whichever of the five shapes it has."""
+    """Read a message as SQS's ReceiveMessage gives it (with all attributes), whichever of the six shapes it has."""
     body: str = message["Body"]
     all_attributes: Mapping[str, Mapping[str, Any]] = message.get("MessageAttributes", {})
     attributes = {name: value.get("StringValue", "") for name, value in all_attributes.items()}
@@ -203,7 +203,7 @@ def read_dead_letter(message: Mapping[str, Any]) -> DeadLetter:
         failure = _ours(_object(attributes[FAILURE_ATTRIBUTE]))
         kept = {name: value for name, value in all_attributes.items() if name != FAILURE_ATTRIBUTE}
     elif "ERROR_CODE" in attributes:
-        failure = _schedule(attributes)
+        failure = _undelivered(attributes)
     elif "condition" not in _mapping(record.get("requestContext")):
         failure = _redrive(system)
         kept = all_attributes
@@ -283,15 +283,18 @@ def _stream(record: dict[str, Any]) -> Failure:
     )
 
 
-def _schedule(attributes: Mapping[str, str]) -> Failure:
+def _undelivered(attributes: Mapping[str, str]) -> Failure:
     # https://docs.aws.amazon.com/scheduler/latest/UserGuide/configuring-schedule-dlq.html
+    # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+    is_event = "RULE_ARN" in attributes
     code, message = attributes["ERROR_CODE"], attributes.get("ERROR_MESSAGE", "")
     return Failure(
-        shape="schedule",
+        shape="event" if is_event else "schedule",
         reason=f"{code}: {message}" if message else code,
         error_type=code,
         error_message=message,
         attempts=_count(attributes.get("RETRY_ATTEMPTS")),
+        source=_function_route({"functionArn": attributes.get("TARGET_ARN")}) if is_event else None,
     )
 
 

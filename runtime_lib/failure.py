@@ -17,8 +17,8 @@ class Failure(NamedTuple):
 
     ``source`` is where it was given up, as a route: ``sqs:<queue>`` or ``lambda:<function>``.
     ``shape`` is how it came to the dead letter queue: "task" (this library), "redrive" (SQS, after deliveries without
-    a report), "destination" (Lambda, after an asynchronous invocation), "schedule" (EventBridge Scheduler) or "stream"
-    (a stream's event source mapping).
+    a report), "destination" (Lambda, after an asynchronous invocation), "schedule" (EventBridge Scheduler), "event"
+    (a rule of EventBridge) or "stream" (a stream's event source mapping).
     """
 
     shape: str
