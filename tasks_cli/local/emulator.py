@@ -7,7 +7,6 @@ if the starter was killed. It imports nothing of this project, so that the proje
 
 import argparse
 import asyncio
-import json
 import os
 import queue
 import runpy
@@ -16,17 +15,19 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 END_GROUP = 'kill -9 "-$1"; rm -rf -- "$2"'
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays open; MiniStack's own setting."""
+CHANGES = {
+    "emulator_schedules.py": "run_schedules_as_aws_does",
+    "emulator_streams.py": "deliver_streams_as_lambda_does",
+}
+"""Files beside this one, and the function of each that changes MiniStack."""
 OUTPUT_SECONDS = 2.0
 """How long the end of an invocation's output is waited for: it is written before the result is sent."""
 
@@ -60,8 +61,8 @@ def serve(socket_descriptor: int, certificate: Path | None, key: Path | None) ->
     permit_batches_like_single_requests()
     permit_mail_by_its_sender()
     tell_the_path_that_was_asked_for()
-    run_schedules_as_aws_does()
-    runpy.run_path(str(Path(__file__).with_name("emulator_streams.py")))["deliver_streams_as_lambda_does"]()
+    for file, change in CHANGES.items():
+        runpy.run_path(str(Path(__file__).with_name(file)))[change]()
     if "TASKS_LOCAL_END" in os.environ:
         keep_the_output_of_invocations_whole(os.environ["TASKS_LOCAL_ANNOUNCEMENT"], os.environ["TASKS_LOCAL_END"])
     config = Config()
@@ -127,7 +128,7 @@ def tell_the_path_that_was_asked_for() -> None:
     MiniStack tells no domain, and of every request the path that it has at the API's own address. A proxy in front
     says in ``X-Forwarded-Prefix`` where it has the API.
     """
-    from ministack import app as gateway  # noqa: PLC0415
+    from ministack import app as gateway  # type: ignore[import-untyped]  # noqa: PLC0415
     from ministack.services import apigateway_v1  # type: ignore[import-untyped]  # noqa: PLC0415
 
     asked: ContextVar[tuple[str, str]] = ContextVar("asked")
@@ -150,123 +151,6 @@ def tell_the_path_that_was_asked_for() -> None:
 
     gateway._handle_execute_api_request = handle_as_asked  # noqa: SLF001
     apigateway_v1._build_lambda_event_v1 = build_as_asked  # noqa: SLF001
-
-
-def run_schedules_as_aws_does() -> None:
-    """Heed what MiniStack drops: time zones, placeholders in the input, the retries of an asynchronous invocation.
-
-    Also what its CloudFormation drops of a schedule, and its group, on which AWS asks for permission. A schedule is
-    looked at every second.
-
-    https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
-    """
-    from ministack.core import iam_actions  # noqa: PLC0415
-    from ministack.services import eventbridge, scheduler  # noqa: PLC0415
-    from ministack.services.cloudformation import provisioners  # type: ignore[import-untyped]  # noqa: PLC0415
-
-    def tick() -> None:
-        now = time.time()
-        for key, schedule in list(scheduler._schedules._data.items()):  # noqa: SLF001
-            start, end = (scheduler._to_epoch(schedule.get(name)) or 0 for name in ("StartDate", "EndDate"))  # noqa: SLF001
-            after = scheduler._schedule_last_fired.get(key)  # noqa: SLF001
-            due = due_time(schedule, max(schedule["CreationDate"], start), after, now)
-            if due is None or schedule["State"] != "ENABLED" or due < start or (end and due > end):
-                continue
-            scheduler._schedule_last_fired[key] = due  # noqa: SLF001
-            if schedule["ScheduleExpression"].startswith("at(") and schedule["ActionAfterCompletion"] == "DELETE":
-                del scheduler._schedules._data[key], scheduler._schedule_last_fired[key]  # noqa: SLF001
-            deliver(key, schedule, due)
-
-    def deliver(key: tuple[str, str, str], schedule: dict[str, Any], due: float) -> None:
-        account, region, _ = key
-        scheduler.set_request_account_id(account)
-        scheduler.set_request_region(region)
-        event: dict[str, Any] = {
-            "EventId": str(uuid.uuid4()),
-            "Source": "aws.scheduler",
-            "DetailType": "Scheduled Event",
-        }
-        event |= {"Detail": "{}", "Time": due, "Resources": [schedule["Arn"]], "Account": account, "Region": region}
-        eventbridge._invoke_target(with_attributes(schedule, due), event, schedule)  # noqa: SLF001
-
-    create, update = (
-        provisioners._RESOURCE_HANDLERS["AWS::Scheduler::Schedule"][name]  # noqa: SLF001
-        for name in ("create", "update")
-    )
-
-    def keep(properties: dict[str, Any], made: Any) -> Any:
-        schedule = scheduler._schedules[f"{properties.get('GroupName', 'default')}/{made[0]}"]  # noqa: SLF001
-        names = ("ScheduleExpressionTimezone", "StartDate", "EndDate")
-        schedule.update({name: properties.get(name) for name in names})
-        return made
-
-    extract = iam_actions.extract_resource_arn
-
-    def extract_with_group(*arguments: Any) -> str:
-        service, _, _, _, body, parameters, *_ = arguments
-        arn: str = extract(*arguments)
-        if service != "scheduler":
-            return arn
-        [group] = parameters.get("groupName") or [json.loads(body or "{}").get("GroupName", "default")]
-        return arn.replace(":schedule/default/", f":schedule/{group}/")
-
-    provisioners._RESOURCE_HANDLERS["AWS::Scheduler::Schedule"] |= {  # noqa: SLF001
-        "create": lambda logical_id, properties, stack: keep(properties, create(logical_id, properties, stack)),
-        "update": lambda physical_id, old, properties, stack: keep(
-            properties, update(physical_id, old, properties, stack)
-        ),
-    }
-    iam_actions.extract_resource_arn = extract_with_group
-    eventbridge._dispatch_to_lambda = invoke_asynchronously  # noqa: SLF001
-    scheduler._tick_schedules = tick  # noqa: SLF001
-    scheduler._SCHEDULE_TICK_INTERVAL = 1  # noqa: SLF001
-
-
-def due_time(schedule: dict[str, Any], begun: float, after: float | None, now: float) -> float | None:
-    """When a schedule that ran for the time ``after`` last, None if it never did, is due by ``now``."""
-    from ministack.services import eventbridge  # noqa: PLC0415
-
-    expression = schedule["ScheduleExpression"]
-    zone = ZoneInfo(schedule.get("ScheduleExpressionTimezone") or "UTC")
-    if expression.startswith("at("):
-        due = datetime.fromisoformat(expression[3:-1]).replace(tzinfo=zone).timestamp()
-        return due if after is None and due <= now else None
-    interval = eventbridge._parse_rate_seconds(expression)  # noqa: SLF001
-    if interval:
-        due = begun + (now - begun) // interval * interval
-        return due if due > (begun if after is None else after) else None
-    fields = eventbridge._parse_cron_fields(expression)  # noqa: SLF001
-    local = datetime.fromtimestamp(begun if after is None else after, zone).replace(tzinfo=UTC)
-    while fields and (local := eventbridge._cron_next_fire(fields, local)):  # noqa: SLF001
-        due = local.replace(tzinfo=zone).timestamp()
-        if datetime.fromtimestamp(due, zone).replace(tzinfo=UTC) == local:  # (the clocks may skip it)
-            return due if due <= now else None
-    return None
-
-
-def with_attributes(schedule: dict[str, Any], due: float) -> dict[str, Any]:
-    """A schedule's target, its input with what it may ask for."""
-    target: dict[str, Any] = schedule["Target"]
-    attributes = {
-        "schedule-arn": schedule["Arn"],
-        "scheduled-time": datetime.fromtimestamp(int(due), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "execution-id": str(uuid.uuid4()),
-        "attempt-number": "1",
-    }
-    text = target.get("Input", "{}")
-    for name, value in attributes.items():
-        text = text.replace(f"<aws.scheduler.{name}>", value)
-    return {**target, "Input": text}
-
-
-def invoke_asynchronously(arn: str, payload: str) -> None:
-    """Invoke a function as EventBridge does: with Lambda's retries, and its queue for what fails."""
-    from ministack.services import lambda_svc  # noqa: PLC0415
-
-    function, config, _ = lambda_svc._get_func_record_for_ref(arn)  # noqa: SLF001
-    if function and config:
-        record = lambda_svc._execution_record_for_config(function, config)  # noqa: SLF001
-        lambda_svc.invoke_async_with_retry(record, json.loads(payload))
 
 
 def keep_the_output_of_invocations_whole(announcement: str, end: str) -> None:

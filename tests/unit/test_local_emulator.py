@@ -12,7 +12,7 @@ from ministack.core.lambda_runtime import ProvidedWorker
 from ministack.services import eventbridge, scheduler
 from ministack.services.cloudformation import provisioners
 
-from tasks_cli.local import emulator
+from tasks_cli.local import emulator, emulator_schedules
 
 ANNOUNCEMENT, END = "\x1eannouncement", "\x1eend"
 
@@ -109,7 +109,7 @@ DUE = [
 def test_a_schedule_is_due_when_it_would_be_on_aws(case: tuple[str, ...]) -> None:
     expression, zone, begun, after, now, due = case
     schedule = {"ScheduleExpression": expression, "ScheduleExpressionTimezone": zone}
-    found = emulator.due_time(schedule, epoch(begun), epoch(after) if after else None, epoch(now))
+    found = emulator_schedules.due_time(schedule, epoch(begun), epoch(after) if after else None, epoch(now))
     assert found == (epoch(due) if due else None)
 
 
@@ -118,7 +118,7 @@ def test_a_schedules_input_has_what_it_asks_for() -> None:
         "Arn": "arn:schedule",
         "Target": {"Input": '"<aws.scheduler.scheduled-time> <aws.scheduler.schedule-arn> <aws.other>"'},
     }
-    target = emulator.with_attributes(schedule, epoch("2026-07-01T03:00:00") + 0.4)
+    target = emulator_schedules.with_attributes(schedule, epoch("2026-07-01T03:00:00") + 0.4)
     assert target["Input"] == '"2026-07-01T03:00:00Z arn:schedule <aws.other>"'
 
 
@@ -135,7 +135,7 @@ def schedules(monkeypatch: pytest.MonkeyPatch) -> Any:
             monkeypatch.setattr(module, name, getattr(module, name))
     handlers = provisioners._RESOURCE_HANDLERS["AWS::Scheduler::Schedule"]
     monkeypatch.setitem(provisioners._RESOURCE_HANDLERS, "AWS::Scheduler::Schedule", dict(handlers))
-    emulator.run_schedules_as_aws_does()
+    emulator_schedules.run_schedules_as_aws_does()
     yield provisioners._RESOURCE_HANDLERS["AWS::Scheduler::Schedule"]
     scheduler.reset()
 
