@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LOCAL_REGION = "us-east-1"
 LOCAL_ACCOUNT = "000000000000"
 _LOCAL_KEY = "test"
+_PATIENT = "lambda, patient"
 _CONNECTIONS = 50
 """Connections a client keeps: as many threads can use it at once."""
 
@@ -106,7 +107,10 @@ class Cloud:
         patient = Config(read_timeout=LAMBDA_MAX_TIMEOUT_SECONDS + 10, retries={"total_max_attempts": 1})
         config = options.pop("config", Config()).merge(patient)
         with self._making_client:
-            return self._clients.setdefault("patient", self._session.client("lambda", config=config, **options))
+            if _PATIENT not in self._clients:
+                self._clients[_PATIENT] = self._session.client("lambda", config=config, **options)
+            client: LambdaClient = self._clients[_PATIENT]
+            return client
 
     def read(self, path: str, *, timeout: float = 10) -> bytes:
         """What the local cloud answers to a GET of ``path`` that is no AWS API: ``/_ministack/ses/messages``.
