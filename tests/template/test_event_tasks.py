@@ -1,5 +1,6 @@
 """StreamTask and EventTask: what they deploy, and what they refuse."""
 
+import json
 from typing import Any
 
 import aws_cdk as cdk
@@ -12,10 +13,21 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_notifications as notifications
 from aws_cdk import aws_sqs as sqs
 from aws_cdk.assertions import Annotations, Match, Template
+from cfnlint.api import lint
 
-from constructs_lib import EventTask
-from tests.apps import add_plain_function, allowed, back_office, environment, literal, new_stack, only, statements
-from tests.event_apps import add_changes, add_uploads
+from constructs_lib import EventTask, PayloadBucket, TaskStore
+from tests.apps import (
+    add_invoice,
+    add_plain_function,
+    allowed,
+    back_office,
+    environment,
+    literal,
+    new_stack,
+    only,
+    statements,
+)
+from tests.event_apps import add_changes, add_table, add_uploads
 
 MAPPING = "AWS::Lambda::EventSourceMapping"
 
@@ -346,3 +358,16 @@ def test_tasks_of_a_stack_share_their_dead_letters() -> None:
     assert changes.dead_letter_queue is uploads.dead_letter_queue
     assert changes.alarms == uploads.alarms
     Template.from_stack(stack).resource_count_is("AWS::SQS::Queue", 1)
+
+
+def test_tasks_may_write_to_what_they_run_for_and_dispatch_to_each_other() -> None:
+    stack = new_stack()
+    table, bucket = add_table(stack), s3.Bucket(stack, "Bucket", enforce_ssl=True)
+    changes, uploads = add_changes(stack, table=table), add_uploads(stack, bucket=bucket)
+    invoice = add_invoice(stack, payloads=PayloadBucket(stack, "Payloads"), store=TaskStore(stack, "Store"))
+    for task in (changes, uploads, invoice):
+        table.grant_read_write_data(task.function)
+        bucket.grant_read_write(task.function)
+        invoice.grant_dispatch(task.function)
+    template = Template.from_stack(stack).to_json()
+    assert [match for match in lint(json.dumps(template), regions=["us-east-1"]) if match.rule.id.startswith("E")] == []
