@@ -11,7 +11,7 @@ import aws_cdk as cdk
 
 from constructs_lib._cron import Cron, from_five_fields
 
-__all__ = ["Schedule"]
+__all__ = ["Schedule", "cron_of", "moment_of"]
 
 _FORM: Final = re.compile(r"(cron|rate|at)\((.*)\)", re.DOTALL)
 _RATE: Final = re.compile(r"(\d+) +(minute|hour|day)(s?)")
@@ -61,11 +61,6 @@ class Schedule:
 
     def __str__(self) -> str:
         return f"{self.expression} {self.time_zone}" if self.time_zone else self.expression
-
-    @property
-    def is_once(self) -> bool:
-        """Whether it runs a single time."""
-        return self.expression.startswith("at(")
 
     @classmethod
     def cron(
@@ -141,28 +136,19 @@ class Schedule:
                 return cls(str(Cron.parse(text)), time_zone)
         return cls(text, time_zone)
 
-    def warnings(self, now: datetime) -> dict[str, str]:
-        """What is probably not meant, by the slug of the warning."""
-        form = _FORM.fullmatch(self.expression)
-        if form is None:  # known at deployment only
-            return {}
-        kind, content = form.groups()
-        found = {}
-        if kind == "at" and (moment := datetime.fromisoformat(content).replace(tzinfo=_zone(self.time_zone))) <= now:
-            found["schedule-in-the-past"] = f"{self} was {now - moment} ago, and does not run (again)"
-        if kind == "cron":
-            cron = Cron.parse(content)
-            if cron.last_year < now.year:
-                found["schedule-in-the-past"] = f"{self} ran for the last time in {cron.last_year}"
-            if cron.runs_every_minute_of_some_hours:
-                found["schedule-every-minute"] = (
-                    f"{self} runs in every minute of its hours, sixty times an hour: give it a minute, such as 0"
-                )
-            if cron.skips_months:
-                found["schedule-skips-months"] = (
-                    f"{self} does not run in months that are shorter: the last day of every month is L"
-                )
-        return found
+
+def cron_of(schedule: Schedule) -> Cron | None:
+    """The fields of a cron; None for anything else."""
+    form = _FORM.fullmatch(schedule.expression)
+    return Cron.parse(form[2]) if form and form[1] == "cron" else None
+
+
+def moment_of(schedule: Schedule) -> datetime | None:
+    """When it runs once; None for what runs again and again."""
+    form = _FORM.fullmatch(schedule.expression)
+    if form is None or form[1] != "at":
+        return None
+    return datetime.fromisoformat(form[2]).replace(tzinfo=_zone(schedule.time_zone))
 
 
 def _zone(name: str | None) -> tzinfo:

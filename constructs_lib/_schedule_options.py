@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 import aws_cdk as cdk
 from constructs import Construct
 
-from constructs_lib._schedule import Schedule
+from constructs_lib._schedule import Schedule, cron_of, moment_of
 from constructs_lib._scheduler import serves
 from constructs_lib._source import SourceTree
 from constructs_lib._task_definition import TaskDefinition
@@ -16,7 +16,7 @@ from runtime_lib import contract
 if TYPE_CHECKING:
     from constructs_lib._address import DispatchTarget, Loaded
 
-__all__ = ["check_delivery", "check_period", "schedule_of", "warn_of_unscheduled"]
+__all__ = ["check_delivery", "check_period", "schedule_of", "warn_of_doubts", "warn_of_unscheduled"]
 
 
 def schedule_of(
@@ -74,7 +74,7 @@ def check_period(scope: Construct, when: Schedule, start: datetime | None, end: 
                 allowed="a datetime with one",
                 remedy="give it tzinfo=UTC or tzinfo=ZoneInfo('Europe/Berlin')",
             )
-        if when.is_once:
+        if moment_of(when):
             raise refusal(
                 scope,
                 argument,
@@ -127,6 +127,31 @@ def check_delivery(
         contract.SCHEDULER_MAX_EVENT_AGE_SECONDS,
         remedy="leave it out for a day, as long as Scheduler tries",
     )
+
+
+def warn_of_doubts(scope: Construct, when: Schedule, *, end: datetime | None, now: datetime) -> None:
+    """Warn of what is probably not meant."""
+    moment, cron = moment_of(when), cron_of(when)
+    if moment and moment <= now:
+        warn(scope, "schedule-in-the-past", f"{when} was {now - moment} ago, and does not run (again)")
+    if end and end <= now:
+        warn(scope, "schedule-in-the-past", f"end is {end}, and the task does not run any more")
+    if cron is None:
+        return
+    if cron.last_year < now.year:
+        warn(scope, "schedule-in-the-past", f"{when} ran for the last time in {cron.last_year}")
+    if cron.runs_every_minute_of_some_hours:
+        warn(
+            scope,
+            "schedule-every-minute",
+            f"{when} runs in every minute of its hours, sixty times an hour: give it a minute, such as 0",
+        )
+    if cron.skips_months:
+        warn(
+            scope,
+            "schedule-skips-months",
+            f"{when} does not run in months that are shorter: the last day of every month is L",
+        )
 
 
 def warn_of_unscheduled(server: "DispatchTarget", loaded: "Loaded") -> list[str]:

@@ -16,12 +16,12 @@ from constructs_lib._function import FunctionOptions, TaskFunction, check_functi
 from constructs_lib._names import physical_name, require_same
 from constructs_lib._queue import dead_letters_of, given_dead_letter_queue
 from constructs_lib._schedule import Schedule
-from constructs_lib._schedule_options import check_delivery, check_period, schedule_of
+from constructs_lib._schedule_options import check_delivery, check_period, schedule_of, warn_of_doubts
 from constructs_lib._scheduled_arguments import ScheduledArguments, declared_arguments, declared_priority
 from constructs_lib._scheduler import ScheduleTarget, find_route
 from constructs_lib._server import TaskServer
 from constructs_lib._task_definition import TaskDefinition
-from constructs_lib._validation import named_by, refusal, warn
+from constructs_lib._validation import named_by, refusal
 from constructs_lib.managed_async_task import ManagedAsyncTask
 from constructs_lib.payload_bucket import PayloadAccess
 from constructs_lib.task_code import TaskCode
@@ -198,12 +198,7 @@ class ScheduledTask(TaskServer):
         )
         if self.target is self:
             self.schedule.node.add_dependency(self.function)  # by strings it does not: a run would find no function
-        now = datetime.now(UTC)
-        warnings = when.warnings(now)
-        if end and end <= now:
-            warnings["schedule-in-the-past"] = f"end is {end}, and the task does not run any more"
-        for slug, message in warnings.items():
-            warn(self, slug, message)
+        warn_of_doubts(self, when, end=end, now=datetime.now(UTC))
 
     def grant_dispatch(self, grantee: iam.IGrantable, *, delayed: bool = False) -> None:
         """See `DispatchTarget.grant_dispatch`; it leads to where the task is served."""
