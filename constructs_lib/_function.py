@@ -13,7 +13,8 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs_lib._address import DispatchTarget, FunctionRoutes, Loaded, queue_url_prefix
+from constructs_lib._address import DispatchTarget, Loaded, queue_url_prefix
+from constructs_lib._function_routes import FunctionRoutes
 from constructs_lib._metadata import served_tasks
 from constructs_lib._network import check_network, join_network, network_interfaces
 from constructs_lib._queue import queue_name, send_permissions
@@ -65,6 +66,11 @@ _WILDCARDS: Final = {
         ("vpc", "subnet_ids"), "EC2 has no resource to name for network interfaces that Lambda is yet to create"
     ),
     "tracing": "AWS X-Ray takes segments for no particular resource",
+}
+# Variables that constructs set; the others of the contract are for users as well.
+_OURS: Final = {value for name, value in vars(contract).items() if name.startswith("ENV_")} - {
+    contract.ENV_FOPS_FUNCTION_NAME,
+    contract.ENV_LOG_LEVEL,
 }
 _VARIABLE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
 
@@ -225,19 +231,6 @@ def _check_runtime(scope: Construct, runtime: lambda_.Runtime | None) -> None:
 
 
 def _check_environment(scope: Construct, options: FunctionOptions) -> None:
-    ours = {
-        contract.ENV_MODULES,
-        contract.ENV_TASK,
-        contract.ENV_TAKES_DEAD_LETTERS,
-        contract.ENV_QUEUE_URL_PREFIX,
-        contract.ENV_DEAD_LETTER_QUEUE,
-        contract.ENV_MAX_RECEIVE_COUNT,
-        contract.ENV_SCHEDULES,
-        contract.ENV_PAYLOADS,
-        contract.ENV_STORE,
-        contract.ENV_STORE_TTL,
-        contract.ENV_TRACKED,
-    }
     for name in options.get("environment", {}):
         if not _VARIABLE_NAME.fullmatch(name):
             raise refusal(
@@ -247,7 +240,7 @@ def _check_environment(scope: Construct, options: FunctionOptions) -> None:
                 allowed="a letter, then at least one letter, digit or underscore",
                 remedy="rename the variable",
             )
-        if name in ours or name.startswith(contract.ENV_ROUTE_PREFIX):
+        if name in _OURS or name.startswith(contract.ENV_ROUTE_PREFIX):
             raise refusal(
                 scope,
                 f"environment[{name!r}]",

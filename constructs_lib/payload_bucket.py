@@ -9,7 +9,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from constructs_lib._address import FunctionRoutes, allow
+from constructs_lib._function_routes import FunctionRoutes, allow
 from constructs_lib._validation import acknowledge, acknowledge_wildcard, require_duration
 from runtime_lib import contract
 

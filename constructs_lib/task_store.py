@@ -9,7 +9,8 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from constructs_lib._address import FunctionRoutes, allow, physical_name
+from constructs_lib._function_routes import FunctionRoutes, allow
+from constructs_lib._names import physical_name
 from constructs_lib._validation import refusal, require_duration, seconds
 from runtime_lib import contract
 
