@@ -186,3 +186,24 @@ def test_arguments_of_three_mebibytes_arrive_as_they_were_dispatched(app: Field)
     [bucket] = [one["Name"] for one in app.cloud.client("s3").list_buckets()["Buckets"] if "payloads" in one["Name"]]
     keys = [one["Key"] for one in app.cloud.client("s3").list_objects_v2(Bucket=bucket)["Contents"]]
     assert keys == [f"payloads/{found[hashlib.sha256(text.encode()).hexdigest()]}"]
+
+
+def test_without_its_grant_of_the_bucket_a_sender_dispatches_nothing_large(app: Field) -> None:
+    [sender] = [one for one in deployed.functions(app.cloud, app.stacks) if one.construct == "BackgroundTaskFunction"]
+    iam = app.cloud.client("iam")
+    role = app.cloud.client("lambda").get_function(FunctionName=sender.name)["Configuration"]["Role"]
+    policy = {"RoleName": role.rpartition("/")[2], "PolicyName": "task"}
+    document = iam.get_role_policy(**policy)["PolicyDocument"]
+    kept = [statement for statement in document["Statement"] if "s3:PutObject" not in statement["Action"]]
+    assert len(kept) == len(document["Statement"]) - 1
+    iam.put_role_policy(**policy, PolicyDocument=json.dumps({**document, "Statement": kept}))
+    before = len(app.marks("digest"))
+    try:
+        app.dispatch("field.happenings.send", 2 * MIB, "denied ")
+        client = app.cloud.client("sqs")
+        [letter] = wait_for(lambda: [*receive_dead_letters(sender.dead_letter_queue, client=client)])
+    finally:
+        iam.put_role_policy(**policy, PolicyDocument=json.dumps(document))
+    assert letter.failure.error_type == "DispatchError"
+    assert "did not take its arguments: An error occurred (AccessDenied)" in letter.failure.error_message
+    assert len(app.marks("digest")) == before
