@@ -1,6 +1,8 @@
 """What a schedule sends becomes a run of its task, the same one however often it is delivered."""
 
 import json
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -8,11 +10,24 @@ from uuid import UUID
 
 import pytest
 
-from runtime_lib import ArgumentError, EnvelopeError, Priority, ScheduledEvent, TaskContext, occurrence, task
+from runtime_lib import (
+    ArgumentError,
+    EnvelopeError,
+    MemoryStore,
+    Priority,
+    Retry,
+    ScheduledEvent,
+    Task,
+    TaskContext,
+    TaskDefinitionError,
+    occurrence,
+    task,
+)
 from runtime_lib.context import Delivery
-from runtime_lib.execution import DeadLettered, Message, admit, run
+from runtime_lib.execution import DeadLettered, Discarded, Message, Outcome, RetryAfter, Succeeded, admit, run
 from runtime_lib.handlers.managed_async_task import handler as queue_handler
 from runtime_lib.handlers.scheduled_task import handler
+from runtime_lib.store import using_store
 from tests.deliveries import TaskQueue, body_of
 
 ran: list[Any] = []
@@ -131,3 +146,119 @@ def test_a_time_that_is_none_is_refused() -> None:
     envelope = occurrence.envelope_of(message(scheduled_time="<aws.scheduler.scheduled-time>"))
     with pytest.raises(ArgumentError, match="is no time of ISO 8601"):
         ScheduledEvent.of(TaskContext(envelope, Delivery()))
+
+
+# --- One run at a time -----------------------------------------------------------------------------------------------
+
+
+@task
+def slow(context: TaskContext) -> None:
+    ran.append(context.id)
+    if (during := events.pop("during", None)) is not None:
+        during()
+
+
+@task(retry=Retry(2, first_delay=60, jitter="none"))
+def flaky(context: TaskContext) -> None:
+    ran.append(context.id)
+    if context.attempt == 1:
+        raise LookupError
+
+
+events: dict[str, Any] = {}
+
+
+@pytest.fixture
+def store() -> Iterator[MemoryStore]:
+    with using_store(MemoryStore()) as store:
+        yield store
+
+
+def skipping(name: str, minute: int, *, schedule: str = "every-minute", attempt: int = 1, receipt: str = "") -> Outcome:
+    """Deliver the run of one minute of a schedule whose runs do not overlap."""
+    scheduled_time = f"2026-03-29T01:{minute:02}:00Z"
+    sent = message(name, args=[], kwargs={}, overlap="skip", schedule=schedule, scheduled_time=scheduled_time)
+    delivery = Delivery(attempt=attempt, receipt=receipt or None, deadline=time.time() + 60)
+    admitted = admit(json.dumps(sent), delivery)
+    assert isinstance(admitted, Message)
+    return run(*admitted, delivery)
+
+
+@pytest.mark.usefixtures("store")
+def test_a_run_is_skipped_while_the_previous_one_is_going() -> None:
+    outcomes: list[Outcome] = []
+    events["during"] = lambda: outcomes.extend(
+        [skipping("slow", 1), skipping("slow", 1, schedule="another"), skipping("slow", 2)]
+    )
+    assert skipping("slow", 0) == Succeeded()
+    skipped, another, skipped_too = outcomes
+    assert skipped == skipped_too == Discarded("skipped: the previous run of schedule 'every-minute' is still going")
+    assert another == Succeeded()
+    assert skipping("slow", 3) == Succeeded()
+    assert len(ran) == 3
+
+
+@pytest.mark.usefixtures("store")
+def test_a_run_that_waits_for_its_retry_is_going() -> None:
+    assert isinstance(skipping("flaky", 0, receipt="r"), RetryAfter)
+    assert isinstance(skipping("slow", 1), Discarded)
+    assert skipping("flaky", 0, attempt=2, receipt="r") == Succeeded()
+    assert skipping("slow", 2) == Succeeded()
+
+
+def test_a_run_that_never_reports_keeps_the_next_away_until_its_deadline(store: MemoryStore) -> None:
+    store.acquire("schedule:every-minute", "crashed", 0.2)
+    assert isinstance(skipping("slow", 1), Discarded)
+    time.sleep(0.25)
+    assert skipping("slow", 2) == Succeeded()
+
+
+def test_without_a_store_a_run_that_must_not_overlap_fails() -> None:
+    outcome = skipping("slow", 0)
+    assert isinstance(outcome, RetryAfter)
+    assert "no task store" in str(outcome.error)
+    assert ran == []
+
+
+# --- What a decorator says -------------------------------------------------------------------------------------------
+
+
+def declare(**options: Any) -> None:
+    def report(region: str, days: int = 1) -> None: ...
+
+    report.__qualname__ = "report"
+    Task(report, name="shop.report", **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedule": "* * * * *"},
+        {"schedule": "rate(1 day)", "default_args": {"args": ["eu"]}},
+        {"default_args": {"kwargs": {"region": "eu", "days": 2}}},
+        {"default_args": {"args": ["eu"], "kwargs": {"days": 2}}},
+    ],
+)
+def test_a_decorator_takes_a_schedule_and_its_arguments_as_easyjobs_does(options: dict[str, Any]) -> None:
+    declare(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"schedule": 15}, "schedule is a str such as"),
+        ({"schedule": ""}, "schedule is a str such as"),
+        ({"default_args": ["eu"]}, "default_args is {'args'"),
+        ({"default_args": {"region": "eu"}}, "default_args is {'args'"),
+        ({"default_args": {"args": "eu"}}, "default_args is {'args'"),
+        ({"default_args": {"kwargs": ["eu"]}}, "default_args is {'args'"),
+        ({"default_args": {}}, "default_args: report"),
+        ({"default_args": {"args": ["eu", "two"]}}, "default_args: "),
+        ({"default_args": {"kwargs": {"regoin": "eu"}}}, "default_args: "),
+    ],
+)
+def test_what_a_decorator_cannot_say_is_refused(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(TaskDefinitionError) as refused:
+        declare(**options)
+    assert str(refused.value).startswith("shop.report: ")
+    assert problem in str(refused.value)
