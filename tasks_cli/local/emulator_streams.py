@@ -82,6 +82,8 @@ def deliver(mapping: dict[str, Any], batch: Batch) -> None:
             function, _ = lambda_svc._get_func_record_for_qualifier(  # noqa: SLF001
                 mapping["FunctionName"], mapping.get("Qualifier")
             )
+            if function is None:
+                return
             result = lambda_svc._execute_function(function, {"Records": part})  # noqa: SLF001
             done = count_done(mapping, part, result)
             if done == 0 and result.get("error") and mapping.get("BisectBatchOnFunctionError") and len(part) > 1:
