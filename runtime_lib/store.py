@@ -7,6 +7,7 @@ once the task has succeeded or was cancelled, no other attempt begins, whatever 
 import json
 import re
 import time
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -22,21 +23,26 @@ __all__ = ["Store", "TaskStore", "get_store", "set_store", "using_store"]
 class Store(Protocol):
     """What the library asks of a store; each method is atomic. Every one raises StoreError if the store fails."""
 
+    @abstractmethod
     def add(self, task_id: str, task: str, *, delay: float = 0) -> bool:
         """Record that a task is queued, and starts in ``delay`` seconds at the earliest; False: it has a record."""
 
+    @abstractmethod
     def take_back(self, task_id: str) -> None:
         """Forget a task that was added and is still queued: its message was not sent."""
 
+    @abstractmethod
     def begin(self, task_id: str, task: str, *, owner: str, seconds: float) -> int | Refused:
         """Begin an attempt under a lease of ``seconds``: the attempt's number, or why it may not begin.
 
         A failed task begins anew, at attempt 1: someone sent its dead letter back.
         """
 
+    @abstractmethod
     def end(self, task_id: str, ending: Ending, *, owner: str) -> bool:
         """Record how an attempt ended, and give its lease back; False: the lease is another attempt's by now."""
 
+    @abstractmethod
     def cancel(self, task_id: str) -> bool:
         """Let a task not begin any more; False: it runs or has finished.
 
@@ -44,15 +50,19 @@ class Store(Protocol):
             NotRecordedError: the task has no record.
         """
 
+    @abstractmethod
     def find(self, task_id: str) -> TaskRecord | None:
         """A task's record, if there is one."""
 
+    @abstractmethod
     def acquire(self, key: str, owner: str, seconds: float) -> bool:
         """Take the lease ``key``, or renew it; False: another owner has it."""
 
+    @abstractmethod
     def renew(self, key: str, owner: str, seconds: float) -> bool:
         """Let the lease ``key``, or of the task of that id, last ``seconds`` from now; False: another owner has it."""
 
+    @abstractmethod
     def release(self, key: str, owner: str) -> None:
         """Give the lease ``key`` back, if ``owner`` has it."""
 

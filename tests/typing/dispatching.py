@@ -14,12 +14,14 @@ from runtime_lib import (
     EagerTransport,
     LambdaTransport,
     Priority,
+    RecordedError,
     RecordingTransport,
     Retry,
     SqsTransport,
     Task,
     TaskContext,
     TaskHandle,
+    TaskStatus,
     after_task,
     before_task,
     default_headers,
@@ -57,6 +59,9 @@ assert_type(handle.id, str)
 assert_type(resize.dispatch(1, height=2).task, str)
 assert_type(send_email.fire_and_forget("a", "b"), TaskHandle)
 log.dispatch("a", "b", width=1)
+assert_type(handle.status(), TaskStatus)
+assert_type(handle.record().error, RecordedError | None)
+assert_type(handle.cancel(), bool)
 
 send_email.dispatch(1)  # type: ignore[call-arg, arg-type]
 send_email.dispatch(1, "b")  # type: ignore[arg-type]
@@ -85,6 +90,7 @@ async def main() -> None:
     assert_type(await resize.with_delay(1).adispatch(1), TaskHandle)
     await resize.adispatch()  # type: ignore[call-arg]
     assert_type(await resize(1), float)
+    assert_type(await handle, Any)
 
 
 @task(retries=3)  # type: ignore[call-overload, untyped-decorator]
