@@ -390,5 +390,7 @@ class _InGivenOrder:
         self._sorted_arns = sorted_arns
 
     def produce(self, context: cdk.IResolveContext) -> list[str]:
-        given = [context.resolve(layer.layer_version_arn) for layer in self._layers]
-        return given + [arn for arn in context.resolve(self._sorted_arns) if arn not in given]
+        given = [layer.layer_version_arn for layer in self._layers]
+        known = [context.resolve(arn) for arn in given]
+        # The ARN of a layer of the same app is a reference.
+        return given + [cdk.Token.as_string(arn) for arn in context.resolve(self._sorted_arns) if arn not in known]

@@ -1,5 +1,6 @@
 """The function options that every construct shares, on a ManagedAsyncTask."""
 
+from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
@@ -94,6 +95,16 @@ def test_layers_keep_the_order_in_which_they_were_given() -> None:
     task = add_invoice(stack, layers=layers[:2])
     task.function.add_layers(layers[2])
     assert only(stack, "AWS::Lambda::Function")["Layers"] == arns
+
+
+def test_layers_of_the_app_and_those_known_at_deployment_only_pass() -> None:
+    stack = new_stack()
+    code = lambda_.Code.from_asset(str(Path(__file__).parents[1] / "fixtures"))
+    made, added = (lambda_.LayerVersion(stack, name, code=code) for name in ("Made", "Added"))
+    imported = lambda_.LayerVersion.from_layer_version_arn(stack, "Imported", cdk.Fn.import_value("layer"))
+    add_invoice(stack, layers=[made, imported]).function.add_layers(added)
+    ids = [stack.resolve(layer.layer_version_arn) for layer in (made, added)]
+    assert only(stack, "AWS::Lambda::Function")["Layers"] == [ids[0], {"Fn::ImportValue": "layer"}, ids[1]]
 
 
 def test_without_layers_the_template_has_none() -> None:
