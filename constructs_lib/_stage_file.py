@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -120,7 +121,7 @@ class StageFile:
 
 
 def _parsed(file: Path) -> Any:
-    kinds: dict[str, Callable[[str], Any]] = {".json": _json, ".toml": tomllib.loads}
+    kinds: dict[str, Callable[[str], Any]] = {".json": _json, ".toml": _toml}
     if file.suffix not in kinds:
         raise ValueError(f"{file} is a {file.suffix or 'file without a suffix'}, allowed is .json or .toml: rename it")
     try:
@@ -130,7 +131,18 @@ def _parsed(file: Path) -> Any:
 
 
 def _json(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_without_repetition)
+    return json.loads(text, object_pairs_hook=_without_repetition, parse_float=_finite, parse_constant=_finite)
+
+
+def _toml(text: str) -> Any:
+    return tomllib.loads(text, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text} is no number that CloudFormation has")
+    return number
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

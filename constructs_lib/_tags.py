@@ -13,7 +13,7 @@ __all__ = ["add_tags", "check_tags"]
 
 # The strictest of the services concerned is IAM, which also takes keys for one that differ in case alone.
 # (IAM: Tags for IAM resources, Requirements)
-_ALLOWED: Final = re.compile(r"[\w\s.:/=+\-@]*")
+_ALLOWED: Final = re.compile(r"[\w .:/=+\-@]*")
 _KEY_LENGTH: Final = 128
 _VALUE_LENGTH: Final = 256
 _MOST: Final = 50

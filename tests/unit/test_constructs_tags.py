@@ -41,6 +41,7 @@ def test_tags_known_at_deployment_only_pass() -> None:
         ({"a&b": "x"}, "tags['a&b'] is no key that AWS takes"),
         ({"k" * 129: "x"}, f"tags['{'k' * 129}'] is no key that AWS takes"),
         ({"team": "a&b"}, "tags['team'] is 'a&b', allowed is at most 256 letters"),
+        ({"revision": "1\n"}, "tags['revision'] is '1\\n', allowed is at most 256 letters"),
         ({"team": "v" * 257}, f"tags['team'] is '{'v' * 257}', allowed is at most 256"),
         ({"team": 7}, "tags['team'] is 7, allowed is a string: write '7'"),
         ({"Team": "a", "team": "b"}, "tags['team'] is there, and so is 'Team', allowed is keys that differ in more"),

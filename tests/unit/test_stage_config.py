@@ -137,6 +137,23 @@ def test_every_option_of_a_task_reaches_its_resource() -> None:
     assert only(stack, "AWS::SNS::Topic")["DisplayName"].startswith("InvoiceQueue")
 
 
+def test_what_cloudformation_computes_may_stand_where_a_string_is_expected() -> None:
+    imported = {name: {"Fn::ImportValue": name} for name in ("layer", "policy", "subnet", "group", "tag")}
+    data = {
+        "layers": [LAYER.format("a"), imported["layer"]],
+        "policies": [imported["policy"]],
+        "subnet_ids": [imported["subnet"]],
+        "security_group_ids": [imported["group"]],
+        "tags": {"owner": imported["tag"]},
+    }
+    stack = _invoice(data)
+    function = only(stack, "AWS::Lambda::Function")
+    assert function["Layers"] == data["layers"]
+    assert function["VpcConfig"] == {"SubnetIds": data["subnet_ids"], "SecurityGroupIds": data["security_group_ids"]}
+    assert function["Tags"] == [{"Key": "owner", "Value": imported["tag"]}]
+    assert only(stack, "AWS::IAM::Role")["ManagedPolicyArns"] == data["policies"]
+
+
 def test_what_names_layers_and_policies_adds_nothing_to_the_stack() -> None:
     stack = _invoice({"layers": [LAYER.format("a")], "policies": [POLICY.format("ReadOnlyAccess")]})
     plain = new_stack()
