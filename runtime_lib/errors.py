@@ -22,6 +22,7 @@ __all__ = [
     "HttpError",
     "NewerMessageError",
     "NoRouteError",
+    "NotBegunError",
     "NotRecordedError",
     "PayloadLostError",
     "PayloadTooLargeError",
@@ -113,6 +114,10 @@ class PayloadUnavailableError(TaskError):
 
 class StoreError(TaskError):
     """The task store cannot be used."""
+
+
+class NotBegunError(TaskError):
+    """The task was not begun: its store failed, or another delivery of the same message is being run."""
 
 
 class NotRecordedError(StoreError, LookupError):

@@ -10,7 +10,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 from runtime_lib.context import Delivery
-from runtime_lib.errors import StoreError, TaskError, message_of
+from runtime_lib.errors import NotBegunError, StoreError, message_of
 from runtime_lib.log import logger
 from runtime_lib.outcomes import DeadLettered, Discarded, Outcome, RetryAfter, Succeeded
 from runtime_lib.results import encode_result
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runtime_lib.envelope import Envelope
     from runtime_lib.store import Store
 
-__all__ = ["RunningElsewhereError", "TrackedRun", "begin"]
+__all__ = ["TrackedRun", "begin"]
 
 _LEASE_SECONDS = 60.0
 _RENEWAL_SECONDS = 20.0
@@ -31,10 +31,6 @@ _STORE_PAUSE_SECONDS = 10
 _MAX_STORE_PAUSE_SECONDS = 300
 _MESSAGE_CHARACTERS = 2_000
 _TRACEBACK_CHARACTERS = 8_000
-
-
-class RunningElsewhereError(TaskError):
-    """Another delivery of the same message is being run."""
 
 
 class TrackedRun:
@@ -80,14 +76,14 @@ def begin(store: "Store", envelope: "Envelope", delivery: Delivery) -> TrackedRu
         # Running it all the same might run it twice, which is what a store is there to prevent.
         logger.error("%s is not begun: %s", envelope.task, error, extra=extra)
         pause = min(_STORE_PAUSE_SECONDS * 2 ** (delivery.attempt - 1), _MAX_STORE_PAUSE_SECONDS)
-        return _later(delivery, pause, error)
+        return _later(delivery, pause, str(error))
     if isinstance(begun, int):
         return TrackedRun(store, envelope.id, owner, _exact(delivery, begun), is_short=is_short)
     if begun.status in FINISHED:
         logger.info("%s is skipped: it has %s already", envelope.task, begun.status, extra=extra)
         return Discarded(f"it has {begun.status} already")
-    held = RunningElsewhereError(f"another delivery of {envelope.task} {envelope.id} is being run")
-    logger.info("%s is delivered again in %.0f s: %s", envelope.task, begun.seconds, held, extra=extra)
+    held = f"another delivery of {envelope.task} {envelope.id} is being run"
+    logger.info("%s is not begun: %s for up to %.0f s", envelope.task, held, begun.seconds, extra=extra)
     return _later(delivery, begun.seconds + _CLOCK_SECONDS, held)
 
 
@@ -99,11 +95,12 @@ def _exact(delivery: Delivery, attempt: int) -> Delivery:
     return delivery._replace(attempt=attempt, max_receive_count=limit)
 
 
-def _later(delivery: Delivery, seconds: float, error: TaskError) -> Outcome:
+def _later(delivery: Delivery, seconds: float, reason: str) -> Outcome:
     """Have the message delivered again, unless it will not be."""
+    error = NotBegunError(reason)
     is_last = delivery.receipt and delivery.max_receive_count and delivery.attempt >= delivery.max_receive_count
     if is_last or delivery.eager or delivery.awaited:
-        return DeadLettered(str(error), error)
+        return DeadLettered(reason, error)
     return RetryAfter(seconds, error)
 
 

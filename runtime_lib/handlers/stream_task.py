@@ -11,7 +11,7 @@ from typing import Any
 from runtime_lib.context import Delivery
 from runtime_lib.contract import DEFAULT_MAX_RECEIVE_COUNT, FAILURE_MAX_BYTES, SQS_MAX_BYTES
 from runtime_lib.envelope import derived_id
-from runtime_lib.errors import TaskError
+from runtime_lib.errors import NotBegunError, TaskError
 from runtime_lib.execution import DeadLettered, Message, Outcome, RetryAfter
 from runtime_lib.handlers._async_invocation import delivery_of, settle
 from runtime_lib.handlers._init_phase import start
@@ -75,7 +75,9 @@ def _is_done(record: dict[str, Any], invocation: Delivery) -> bool:
         event=record,
     )
     outcome = _run(record, delivery)
-    if isinstance(outcome, RetryAfter):
+    if isinstance(outcome, RetryAfter) and isinstance(outcome.error, NotBegunError):
+        _wait(outcome.delay, invocation.deadline)
+    elif isinstance(outcome, RetryAfter):
         failed += 1
     elif not isinstance(outcome, DeadLettered) or _dead_letter(record, outcome, delivery):
         return True
@@ -83,6 +85,15 @@ def _is_done(record: dict[str, Any], invocation: Delivery) -> bool:
     if len(_attempts) > _MOST_REMEMBERED:
         del _attempts[next(iter(_attempts))]
     return False
+
+
+def _wait(seconds: float, deadline: float | None) -> None:
+    """Wait for a store that failed, or for the lease of a killed run to lapse: the mapping would retry at once.
+
+    Each delivery counts against its retries, after which it gives the records up.
+    """
+    left = float("inf") if deadline is None else deadline - time.time() - _SECONDS_TO_REPORT
+    time.sleep(max(0.0, min(seconds, left)))
 
 
 def _run(record: dict[str, Any], delivery: Delivery) -> Outcome:

@@ -14,7 +14,7 @@ from runtime_lib import Discard, Reject, Retry, RetryLater, TaskContext, task, t
 from runtime_lib.context import Delivery
 from runtime_lib.contract import Priority
 from runtime_lib.envelope import Envelope
-from runtime_lib.errors import StoreError
+from runtime_lib.errors import NotBegunError, StoreError
 from runtime_lib.execution import DeadLettered, Discarded, Outcome, RetryAfter, Succeeded, run, run_async
 from runtime_lib.memory_store import MemoryStore
 from runtime_lib.task_record import TaskRecord, TaskStatus
@@ -228,7 +228,7 @@ def test_a_duplicate_waits_for_the_rest_of_the_lease(of: Any, store: MemoryStore
     outcome = execute(of, envelope)
     assert isinstance(outcome, RetryAfter)
     assert outcome.delay == pytest.approx(42, abs=2)
-    assert isinstance(outcome.error, tracked_run.RunningElsewhereError)
+    assert isinstance(outcome.error, NotBegunError)
     assert attempts == []
 
 
