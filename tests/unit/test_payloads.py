@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from boto3 import client as new_client
@@ -374,7 +373,7 @@ def test_a_function_without_a_bucket_leaves_the_message_to_the_next_one(
 
 # --- Led astray ------------------------------------------------------------------------------------------------------
 
-OTHER = str(uuid4())
+OTHER = "0b2f9a52-6c0d-4d53-9a3e-5f1c5c7e6a01"
 
 
 @pytest.mark.parametrize(
@@ -383,7 +382,7 @@ OTHER = str(uuid4())
         (OTHER, "payloads/../secrets"),
         (OTHER, "secrets"),
         (OTHER, ""),
-        (OTHER, f"payloads/{uuid4()}"),
+        (OTHER, "payloads/7d0c2a1e-1f0b-4a66-8a6e-0e8c2f3b4d02"),
         (OTHER, f"s3://other-bucket/payloads/{OTHER}"),
         (OTHER, f"payloads/{OTHER.upper()}"),
         ("../secrets", "payloads/../secrets"),
