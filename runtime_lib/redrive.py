@@ -22,8 +22,9 @@ def requeue_dead_letters(
 ) -> int:
     """Send dead letters to be run again, each to the queue or function it came from, and say how many were.
 
-    A letter is deleted once it has been sent; if sending fails it stays where it is. Those not selected stay too. What
-    was looked at and stays is hidden for 30 seconds.
+    A letter is deleted once it has been sent; if sending fails it stays where it is. Those not selected stay too, and
+    so does the letter of a message that fails again meanwhile: each is sent once. What was looked at and stays is
+    hidden for 30 seconds.
 
     Args:
         dead_letter_queue: its name or URL.
@@ -40,16 +41,17 @@ def requeue_dead_letters(
         raise ValueError(f"limit is 1 or more, or None for all, given {limit}")
     sqs = client or shared_client("sqs")
     dead_letter_url = queue_url(dead_letter_queue, sqs)
-    sent = 0
+    sent: set[str] = set()
     for letter in receive_dead_letters(dead_letter_url, client=sqs):
-        if select and not select(letter):
+        message = letter.envelope_id or letter.body
+        if message in sent or (select and not select(letter)):
             continue
         _send_again(letter, f"sqs:{to}" if to else letter.failure.source, dead_letter_url, sqs)
         delete(dead_letter_url, [str(letter.receipt)], sqs)
-        sent += 1
-        if sent == limit:
+        sent.add(message)
+        if len(sent) == limit:
             break
-    return sent
+    return len(sent)
 
 
 def _send_again(letter: DeadLetter, source: str | None, dead_letter_url: str, sqs: Any) -> None:

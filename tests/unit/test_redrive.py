@@ -275,3 +275,19 @@ def test_letters_are_all_read_though_the_first_show_up_again_before_the_last() -
 
 def test_an_empty_queue_has_none_to_send(shop: Shop) -> None:
     assert requeue_dead_letters("Shop-dead") == 0
+
+
+def test_a_message_that_fails_again_meanwhile_is_sent_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a call for a queue whose tasks fail at once would not end."""
+    bodies = [body_of("shop.send"), "no envelope"]
+    for body in bodies:
+        shop.dead_letter(body, "sqs:Shop-other")
+
+    def fail_again(url: str, receipts: list[str], client: Any) -> None:
+        queues.delete(url, receipts, client)
+        for body in shop.bodies("other")[-1:]:
+            shop.dead_letter(body, "sqs:Shop-other")
+
+    monkeypatch.setattr("runtime_lib.redrive.delete", fail_again)
+    assert requeue_dead_letters("Shop-dead") == 2
+    assert shop.count("dead") == 2
