@@ -103,7 +103,7 @@ class ScheduleTarget:
             retry_policy=retry if retry_attempts is not None or max_event_age else None,
         )
 
-    def bind(self, schedule: scheduler.ISchedule) -> scheduler.ScheduleTargetConfig:  # noqa: ARG002
+    def bind(self, _schedule: scheduler.ISchedule) -> scheduler.ScheduleTargetConfig:
         return self._config
 
 

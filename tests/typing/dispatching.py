@@ -6,7 +6,7 @@ Checked by `make types`; nothing imports it.
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 
 from collections.abc import Coroutine
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
 import runtime_lib as taskhawk
@@ -77,6 +77,9 @@ send_email(1, "b")  # type: ignore[arg-type]
 chained = send_email.with_headers(request_id="1").with_priority(Priority.HIGH).with_delay(minutes=5).with_group("g")
 assert_type(chained.dispatch("a", "b").id, str)
 chained.with_delay(timedelta(minutes=1)).dispatch("a")  # type: ignore[call-arg]
+assert_type(send_email.at(datetime(2027, 1, 1, tzinfo=UTC)).dispatch("a", "b"), TaskHandle)
+chained.at(datetime(2027, 1, 1, tzinfo=UTC)).dispatch("a")  # type: ignore[call-arg]
+send_email.at("2027-01-01")  # type: ignore[arg-type]
 chained.with_priority("high")  # type: ignore[arg-type]
 chained.with_priority(taskhawk.Priority.high)
 

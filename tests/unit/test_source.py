@@ -257,3 +257,54 @@ print(json.dumps([
     assert tasks == registered
     assert len(tasks) > len(decorated)
     assert tree.loaded_by(modules) == set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ('schedule="0 2 * * *"', "0 2 * * *"),
+        ("schedule=NIGHTLY", "0 2 * * *"),
+        ("schedule=times.HOURLY", "rate(1 hour)"),
+        ("schedule=HOURLY", "rate(1 hour)"),
+        ('schedule={"kwargs": {"days": [1, 2]}}', {"kwargs": {"days": [1, 2]}}),
+        ("schedule=Priority.HIGH", "HIGH"),
+        ("name='x'", None),
+        ('schedule="first", retry="never"', "first"),
+    ],
+)
+def test_an_option_is_read_as_a_literal_or_a_name_for_one(write_tree: WriteTree, option: str, value: object) -> None:
+    tree = write_tree(
+        {
+            "times.py": 'HOURLY = "rate(1 hour)"',
+            "tasks.py": f"""
+            from runtime_lib import task, Priority
+            from shop import times
+            from shop.times import HOURLY
+
+            NIGHTLY = "0 2 * * *"
+
+            @task({option})
+            def send(): ...
+            """,
+        }
+    )
+    assert tree.option(tree.task("shop.tasks:send"), "schedule") == value
+
+
+@pytest.mark.parametrize("option", ["schedule='0 2 ' + DAYS", "schedule=at_night()", "schedule=NOWHERE"])
+def test_an_option_that_takes_an_import_is_refused(
+    write_tree: WriteTree, refusal: Callable[[Callable[[], object]], str], option: str
+) -> None:
+    source = f"""
+    from runtime_lib import task
+
+    DAYS = "* * *"
+
+    def at_night(): ...
+
+    @task({option})
+    def send(): ...
+    """
+    tree = write_tree({"tasks.py": source})
+    said = refusal(lambda: tree.option(tree.task("shop.tasks:send"), "schedule"))
+    assert f"{option} of @task cannot be read without importing: write it as a literal" in said
