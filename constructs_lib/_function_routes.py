@@ -9,13 +9,13 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct, Node
 
+from constructs_lib._delays import DelayedDispatch
 from constructs_lib._names import require_same
 from constructs_lib._validation import check_at_synth, refusal, rendered, warn
 from runtime_lib import contract
 
 if TYPE_CHECKING:
     from constructs_lib._address import DispatchTarget, Loaded
-    from constructs_lib._delays import DelayedDispatch
     from constructs_lib.payload_bucket import PayloadAccess
     from constructs_lib.task_store import StoreAccess
 
@@ -114,8 +114,6 @@ class FunctionRoutes(Construct):
 
     def add_delayed(self, target: "DispatchTarget") -> None:
         """Let the function dispatch to ``target`` for later than a queue can delay it."""
-        from constructs_lib._delays import DelayedDispatch  # noqa: PLC0415  (it has queues, which have names)
-
         if self._delays is None:
             delays = self._delays = DelayedDispatch(self._function, self._dead_letter_queue)
             allow(target, self._function, lambda _: delays.statements)
