@@ -9,7 +9,7 @@ from itertools import count
 from random import SystemRandom
 from typing import Any, NamedTuple
 
-from runtime_lib.contract import ENV_DEAD_LETTER_QUEUE
+from runtime_lib.contract import ENV_DEAD_LETTER_QUEUE, is_fifo
 from runtime_lib.daemon_threads import DaemonThreads
 from runtime_lib.dead_letters import write_dead_letter
 from runtime_lib.errors import TaskError
@@ -50,7 +50,7 @@ class PolledQueue(NamedTuple):
         Raises:
             TaskError: it does not exist, may not be read, or is not one that a worker can poll.
         """
-        if queue.endswith(".fifo"):
+        if is_fifo(queue):
             raise TaskError(f"a worker cannot poll {queue}: it runs messages side by side, so use a standard queue")
         try:
             url = queue_url(queue, sqs)
