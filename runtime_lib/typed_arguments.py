@@ -19,8 +19,10 @@ def typed_converter(annotation: Any, *, parameter: str, task: str) -> Converter:
         TaskDefinitionError: no library knows the type, or the one that does is not installed; names the parameter.
         NameError: a field's annotation has names that are not defined (yet).
     """
-    described = getattr(annotation, "__name__", None) if isinstance(annotation, type) else None
-    described = described or str(annotation)
+    bare = annotation
+    while typing.get_origin(bare) is typing.Annotated:
+        bare = bare.__origin__
+    described = bare.__name__ if isinstance(bare, type) else str(bare)
     library = "pydantic" if any(_is_pydantic(part) for part in _parts(annotation)) else "msgspec"
     try:
         make = _pydantic_converter if library == "pydantic" else _msgspec_converter

@@ -6,6 +6,11 @@ from base64 import b64encode
 from typing import Any
 from urllib.parse import parse_qsl
 
+import pytest
+
+from runtime_lib import ApiEvent, HttpError
+from runtime_lib.api.binding import binding_of
+
 DOMAIN = "abc123.execute-api.eu-west-1.amazonaws.com"
 
 
@@ -62,3 +67,17 @@ def path_parameters(resource: str, path: str) -> dict[str, str]:
     found = re.fullmatch(pattern, path)
     assert found, (pattern, path)
     return found.groupdict()
+
+
+def bind(one: Any, method: str, url: str, **request: Any) -> Any:
+    """What a request gives for a task's parameters: the positional ones, and those by name."""
+    event = ApiEvent(api_event(method, url, **request))
+    return binding_of(one, event.resource).bind(event)
+
+
+def refused(one: Any, method: str, url: str, **request: Any) -> list[tuple[str, str, str]]:
+    """What an answer of 400 lists."""
+    with pytest.raises(HttpError) as caught:
+        bind(one, method, url, **request)
+    assert caught.value.status == 400
+    return [(one["in"], one["name"], one["message"]) for one in caught.value.details["errors"]]

@@ -30,6 +30,8 @@ WITHOUT_BODY = {"DELETE", "GET", "HEAD", "OPTIONS"}
 _IN_PATH = re.compile(r"{([^{}+]+)\+?}")
 _SHOWN_CHARACTERS = 50
 """Of what a client sent."""
+_PROBLEM_CHARACTERS = 500
+"""Of a name or a message, in which there may be names that a client sent."""
 _SHOWN_PROBLEMS = 50
 
 
@@ -74,6 +76,15 @@ def binding_of(task: "Task[..., Any]", path: str) -> "Binding":
         TaskDefinitionError: an annotation of the task cannot be read.
     """
     return Binding(task.signature, path)
+
+
+class _UnfitError(HttpError):
+    """A request that does not fit; as text, which is logged, without the values that a client sent."""
+
+    def __str__(self) -> str:
+        return f"{self.status} for " + ", ".join(
+            f"{one['name']} ({one['in']})".strip() for one in self.details["errors"]
+        )
 
 
 class _Problem(NamedTuple):
@@ -210,9 +221,12 @@ class _Reading:
             HttpError: (400) something is.
         """
         if self.problems:
-            shown = self.problems[:_SHOWN_PROBLEMS]
+            shown = [
+                _Problem(one.where, one.name[:_PROBLEM_CHARACTERS], one.message[:_PROBLEM_CHARACTERS])
+                for one in self.problems[:_SHOWN_PROBLEMS]
+            ]
             more = "; and more" if len(self.problems) > len(shown) else ""
-            raise HttpError(
+            raise _UnfitError(
                 400,
                 "; ".join(map(str, shown)) + more,
                 details={"errors": [{"in": one.where, "name": one.name, "message": one.message} for one in shown]},

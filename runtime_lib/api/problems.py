@@ -19,15 +19,21 @@ def body_type(annotation: Any) -> type | None:
 
     None for any other type. ``None`` beside it, and what ``Annotated`` adds, do not count.
     """
-    while typing.get_origin(annotation) is typing.Annotated:
-        annotation = annotation.__origin__
-    if typing.get_origin(annotation) in {typing.Union, UnionType}:
-        members = [member for member in typing.get_args(annotation) if member is not type(None)]
-        return body_type(members[0]) if len(members) == 1 else None
+    annotation = _bare(annotation)
     origin = typing.get_origin(annotation) or annotation
     if isinstance(origin, type) and any(hasattr(origin, fields) for fields in _FIELDS):
         return origin
     return origin if typing.is_typeddict(origin) else None
+
+
+def _bare(annotation: Any) -> Any:
+    """An annotation without ``None`` beside it, and without what ``Annotated`` adds."""
+    while typing.get_origin(annotation) is typing.Annotated:
+        annotation = annotation.__origin__
+    if typing.get_origin(annotation) not in {typing.Union, UnionType}:
+        return annotation
+    members = [member for member in typing.get_args(annotation) if member is not type(None)]
+    return _bare(members[0]) if len(members) == 1 else annotation
 
 
 _FIELDS = ("__dataclass_fields__", "__struct_fields__", "__pydantic_fields__", "__attrs_attrs__")
@@ -76,11 +82,12 @@ def _of_msgspec(annotation: Any, value: Any, path: str, levels: int) -> Iterator
 
 
 def _below(annotation: Any, value: Any, path: str, levels: int) -> Iterator[Found]:
-    """What is wrong in the fields of an object, or in the items of a list; nothing if it is wrong as a whole."""
-    if isinstance(value, list) and typing.get_origin(annotation) is list:
-        [item] = typing.get_args(annotation)
-        for index, one in enumerate(value):
-            yield from _of_msgspec(item, one, path + _step(index), levels)
+    """What is wrong with the fields of an object, or the items of a list or dict; nothing if it is wrong as a whole."""
+    bare = _bare(annotation)
+    if type(value) is typing.get_origin(bare):
+        item = typing.get_args(bare)[-1]
+        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _of_msgspec(item, one, path + _step(key), levels)
         return
     fields_of = body_type(annotation)
     if fields_of is None or not isinstance(value, dict):

@@ -8,6 +8,7 @@ from runtime_lib.api.responses import error_response, render, response_of
 from runtime_lib.context import Delivery
 from runtime_lib.contract import ENV_API_RESPOND, ENV_API_STATUS_PATH
 from runtime_lib.errors import (
+    ArgumentError,
     Discard,
     HttpError,
     NoRouteError,
@@ -105,6 +106,8 @@ def _dispatch(task: "Task[..., Any]", binding: Binding, request: ApiEvent) -> Js
         handle = _send(task, call)
     except PayloadTooLargeError as error:
         raise HttpError(413, "the request is larger than the message of a task may be") from error
+    except ArgumentError as error:  # (what fits the signature need not fit into a message: infinity, nesting)
+        raise HttpError(400, str(error)) from error
     status_path = os.environ.get(ENV_API_STATUS_PATH)
     if not status_path:
         return JsonResponse({"id": handle.id}, 202)

@@ -3,12 +3,10 @@
 import asyncio
 import json
 import logging
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import UUID
 
+import pydantic
 import pytest
 
 from runtime_lib import (
@@ -37,9 +35,7 @@ from runtime_lib.tracking import using_store
 from runtime_lib.transports import Transport
 from tests.api_events import DOMAIN, api_event
 from tests.deliveries import TaskQueue
-from tests.runtime_api import RuntimeApi
 
-ROOT = Path(__file__).parents[2]
 INVOCATION = "7f3c0f6e-1c4e-4a7e-9a0c-5d1c7d3f0a11"
 
 
@@ -219,6 +215,14 @@ def test_an_event_of_something_else_is_an_error_of_the_function() -> None:
 def place(order: str, amount: float, gift: bool = False) -> None: ...
 
 
+class Weight(pydantic.BaseModel):
+    grams: float
+
+
+@task
+def weigh(weight: Weight) -> None: ...
+
+
 class Failing(Transport):
     """A transport that AWS does not answer, or answers so."""
 
@@ -261,6 +265,13 @@ def test_what_does_not_fit_is_not_dispatched(ask: Any) -> None:
     with using_transport(RecordingTransport()) as recording:
         found = ask(place, "POST", "/orders", respond="accepted", body={"order": 1.5, "gift": "yes"})
     assert (found.status, len(found.body["errors"]), recording.sent) == (400, 3, [])
+
+
+def test_what_fits_the_signature_and_no_message_is_the_clients_error(ask: Any) -> None:
+    with using_transport(RecordingTransport()) as recording:
+        found = ask(weigh, "POST", "/weights", respond="accepted", body={"grams": "inf"})
+    assert (found.status, recording.sent) == (400, [])
+    assert "argument 'weight' cannot be sent as JSON" in found.body["message"]
 
 
 def test_a_dispatch_that_fails_is_answered_with_when_to_try_again(ask: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -346,6 +357,14 @@ def test_a_failure_tells_nothing_but_what_was_meant_for_others(
     assert "Traceback" not in json.dumps(found.body)
 
 
+@pytest.mark.parametrize("guessable", ["6ba7b810-9dad-51d1-80b4-00c04fd430c8", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"])
+def test_an_id_that_can_be_guessed_such_as_that_of_a_schedules_run_is_told_to_nobody(
+    store: MemoryStore, guessable: str
+) -> None:
+    store.add(guessable, "shop.nightly")
+    assert status_of(guessable).status == 404
+
+
 def test_an_unknown_id_and_one_that_is_none_are_the_clients_errors(store: MemoryStore) -> None:
     store.acquire("schedule:nightly", "1", 60)
     assert status_of(ID).status == 404
@@ -357,83 +376,3 @@ def test_a_store_that_fails_is_answered_with_when_to_try_again(caplog: pytest.Lo
     found = status_of(ID, LambdaContext())
     assert (found.status, found.body["id"], found.headers["Retry-After"]) == (503, INVOCATION, "5")
     assert "no task store" in caplog.text
-
-
-# --- On Lambda's own runtime client ----------------------------------------------------------------------------------
-
-MODULE = """
-from runtime_lib import ApiEvent, ApiResponse, task
-
-@task
-async def paint(width: int, event: ApiEvent, colors: list[str] | None = None) -> ApiResponse:
-    if width == 0:
-        raise ZeroDivisionError("the password is swordfish")
-    text = f"{width} {colors} {event.body_bytes!r}"
-    return ApiResponse(text.encode(), headers={"Content-Type": "image/png"})
-
-@task
-def place(order: str) -> None: ...
-"""
-linux = pytest.mark.skipif(sys.platform != "linux", reason="awslambdaric is Linux's")
-
-
-@pytest.fixture(scope="module")
-def api() -> Iterator[RuntimeApi]:
-    with RuntimeApi() as api:
-        yield api
-
-
-@pytest.fixture(scope="module")
-def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("code")
-    (root / "shop.py").write_text(MODULE)
-    (root / "runtime_lib").symlink_to(ROOT / "runtime_lib")
-    return root
-
-
-@linux
-def test_on_lambda_bytes_go_in_and_out_and_an_exception_stays_inside(api: RuntimeApi, code: Path) -> None:
-    environment = {"TASK_MODULES": "shop", "TASK_NAME": "shop.paint", "TASK_API_RESPOND": "result"}
-    with api.function(contract.API_TASK_HANDLER, code, environment) as function:
-        url = "/images/3?colors=red&colors=blue"
-        painted = function.invoke(api_event("POST", url, resource="/images/{width}", body=b"\x89PNG"))
-        failed = function.invoke(api_event("POST", "/images/0", resource="/images/{width}", body=b"\x89PNG"))
-    assert painted.kind == "response"
-    assert painted.body["headers"] == {"Content-Type": "image/png"}
-    assert painted.body["isBase64Encoded"] is True
-    assert failed.body["statusCode"] == 500
-    error = json.loads(failed.body["body"])
-    assert error["message"] == "internal server error"
-    assert UUID(error["id"])
-    assert "swordfish" not in json.dumps(failed.body)
-    assert "ZeroDivisionError: the password is swordfish" in failed.output
-
-
-@linux
-def test_on_lambda_a_dispatch_that_fails_is_told(api: RuntimeApi, code: Path) -> None:
-    environment = {
-        "TASK_MODULES": "shop",
-        "TASK_NAME": "shop.place",
-        "TASK_API_RESPOND": "accepted",
-        "TASK_ROUTE__SHOP_PLACE": "sqs:http://127.0.0.1:9/000000000000/orders",
-        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
-        "AWS_MAX_ATTEMPTS": "1",
-    }
-    with api.function(contract.API_TASK_HANDLER, code, environment) as function:
-        found = function.invoke(api_event("POST", "/orders", body={"order": "a"}))
-        refused = function.invoke(api_event("POST", "/orders", body='{"order": }'))
-    assert (found.body["statusCode"], found.body["headers"]["Retry-After"]) == (503, "5")
-    assert "127.0.0.1" not in found.body["body"]
-    assert "127.0.0.1" in found.output
-    assert json.loads(refused.body["body"]) == {
-        "message": "the body is not JSON: Expecting value at line 1, column 11",
-        "line": 1,
-        "column": 11,
-    }
-
-
-@linux
-def test_on_lambda_the_status_function_needs_no_task(api: RuntimeApi, code: Path) -> None:
-    with api.function(contract.API_STATUS_HANDLER, code) as function:
-        found = function.invoke(api_event("GET", "/tasks/7", resource="/tasks/{id}"))
-    assert found.body["statusCode"] == 400

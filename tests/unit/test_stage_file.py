@@ -128,9 +128,21 @@ def test_json_and_toml_say_the_same(tmp_path: Path) -> None:
         ("stages.json", '{"memory": }', "stages.json cannot be read: Expecting value: line 1 column 12"),
         ("stages.toml", "memory = ", "stages.toml cannot be read: Invalid value (at end of document)"),
         ("stages.json", '{"memory": 1, "memory": 2}', "stages.json cannot be read: 'memory' stands twice in one table"),
-        ("stages.json", '{"method_settings": [1e999]}', "stages.json cannot be read: 1e999 is no number that CloudForm"),
-        ("stages.json", '{"method_settings": [NaN]}', "stages.json cannot be read: NaN is no number that CloudFormation"),
-        ("stages.toml", "method_settings = [-inf]", "stages.toml cannot be read: -inf is no number that CloudFormation"),
+        (
+            "stages.json",
+            '{"method_settings": [1e999]}',
+            "stages.json cannot be read: 1e999 is no number that CloudForm",
+        ),
+        (
+            "stages.json",
+            '{"method_settings": [NaN]}',
+            "stages.json cannot be read: NaN is no number that CloudFormation",
+        ),
+        (
+            "stages.toml",
+            "method_settings = [-inf]",
+            "stages.toml cannot be read: -inf is no number that CloudFormation",
+        ),
         ("stages.json", "[]", "stages.json: the file is a list, allowed is a table: write a table"),
     ],
 )
