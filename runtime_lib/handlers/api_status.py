@@ -15,6 +15,8 @@ from runtime_lib.tracking import get_store
 __all__ = ["handler"]
 
 _RETRY_AFTER_SECONDS = "2"
+_RANDOM = 4
+"""The version of a UUID that nobody can guess (RFC 9562); what a request dispatches has one."""
 _FOR_CLIENTS = {"HttpError", "Reject"}
 """What a task raises with a message for others; any other exception's may tell what is nobody's business."""
 
@@ -44,10 +46,11 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 def _find(text: str) -> TaskRecord:
     try:
-        task_id = str(UUID(text))
+        task_id = UUID(text)
     except ValueError:
         raise HttpError(400, f"the id of a task is a UUID, given {text[:50]!r}") from None
-    record = get_store().find(task_id)
+    # To know an id is to be told its result. Others than random ones can be guessed: those of schedules' runs, ….
+    record = get_store().find(str(task_id)) if task_id.version == _RANDOM else None
     if record is None:
         raise HttpError(404, f"there is no task {task_id}, or it is too long ago")
     return record
