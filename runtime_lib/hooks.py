@@ -25,7 +25,7 @@ headers: "list[DefaultHeaders]" = []
 around: "list[Middleware]" = []
 """The middleware of all tasks, the outermost first."""
 starting: "list[InitTask]" = []
-"""The init tasks that have not run yet; see `init_tasks`."""
+"""The init tasks that have not run to their end; see `init_tasks`."""
 
 _Before = TypeVar("_Before", bound="BeforeTask")
 _After = TypeVar("_After", bound="AfterTask")
@@ -79,7 +79,7 @@ def init_task(function: _Init) -> _Init:
 
 
 def run_init_tasks() -> None:
-    """Run the init tasks that have not run yet.
+    """Run the init tasks that have not run yet, or wait for those that do.
 
     Raises:
         TaskError: one failed.

@@ -38,6 +38,11 @@ def send() -> None:
     seen.append("task")
 
 
+@task
+async def send_async() -> None:
+    seen.append("async task")
+
+
 def noting(name: str) -> Any:
     return lambda: seen.append(name)
 
@@ -84,18 +89,43 @@ def test_sys_exit_in_an_init_task_is_a_failure_with_its_name() -> None:
         hooks.run_init_tasks()
 
 
-def test_threads_run_them_once() -> None:
+def test_threads_run_them_once_and_no_task_runs_before_their_end() -> None:
+    begun = threading.Event()
+
     @init_task
     def slow() -> None:
+        begun.set()
         time.sleep(0.05)
         seen.append("init")
 
-    threads = [threading.Thread(target=hooks.run_init_tasks) for _ in range(5)]
-    for thread in threads:
+    def dispatch() -> None:
+        with using_transport(EagerTransport()):
+            send.dispatch()
+
+    threads = [threading.Thread(target=dispatch) for _ in range(5)]
+    threads[0].start()
+    assert begun.wait(10)
+    for thread in threads[1:]:
         thread.start()
     for thread in threads:
         thread.join()
-    assert seen == ["init"]
+    assert seen == ["init", *["task"] * 5]
+
+
+def test_an_init_task_may_dispatch_eagerly() -> None:
+    @init_task
+    def first() -> None:
+        seen.append("first")
+        send.dispatch()
+        send_async.dispatch()  # (in a thread of its own, if a loop is running)
+
+    async def start() -> None:
+        with using_transport(EagerTransport()):
+            send.dispatch()
+
+    init_task(noting("second"))
+    asyncio.run(start())
+    assert seen == ["first", "task", "async task", "second", "task"]
 
 
 def test_what_cannot_run_during_init_is_refused() -> None:
