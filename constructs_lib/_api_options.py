@@ -34,7 +34,8 @@ class ApiOptions(TypedDict, total=False):
             Default: no.
         authorization: who may call its tasks, unless they say otherwise. Default: "iam".
         base_path: the part of the domain's paths at which the API is. Default: all of it.
-        binary_media_types: media types that are passed on as bytes, in both directions. Default: none.
+        binary_media_types: media types that are passed on as bytes: of a request by its Content-Type, of an answer by
+            the first type in the request's Accept. Default: none.
         certificate: the domain's certificate, or its ARN; of the API's region. Default: one that is made, and validated
             by records in ``hosted_zone``.
         cloud_watch_role: whether to make the role by which API Gateway writes logs, for the whole account and region:
