@@ -1,29 +1,16 @@
-"""`@task`, and the ways to dispatch what it decorates."""
+"""`@task`, and the function that it makes a task."""
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import update_wrapper
-from math import ceil
-from time import time
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from runtime_lib import hooks, registry, transports
 from runtime_lib.arguments import Signature, check_json, unwrapped
-from runtime_lib.context import current_context
-from runtime_lib.contract import (
-    DEFAULT_MAX_HOPS,
-    DEFAULT_NAMESPACE,
-    ENV_PAYLOADS,
-    ENV_SCHEDULES,
-    MESSAGE_MAX_BYTES,
-    SQS_GROUP,
-    SQS_MAX_DELAY_SECONDS,
-    Priority,
-)
-from runtime_lib.envelope import Envelope
-from runtime_lib.errors import ArgumentError, PayloadTooLargeError, TaskDefinitionError, seconds
+from runtime_lib.contract import DEFAULT_MAX_HOPS, DEFAULT_NAMESPACE, Priority
+from runtime_lib.errors import ArgumentError, TaskDefinitionError
 from runtime_lib.handle import TaskHandle
+from runtime_lib.invocation import Call, Invocation, checked_priority, new_call
 from runtime_lib.retry import Retry
 
 if TYPE_CHECKING:
@@ -38,167 +25,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _ASYNC = 0x80  # CO_COROUTINE
 _GENERATORS = 0x20 | 0x200  # CO_GENERATOR, CO_ASYNC_GENERATOR
-_MAX_DELAY_SECONDS = 36_525 * 86_400
 _DESCRIBED = ("__module__", "__name__", "__qualname__", "__doc__")
-
-
-class Call(NamedTuple):
-    """One task with its arguments, checked and encoded: what a transport sends. ``delay`` is in seconds."""
-
-    envelope: Envelope
-    body: str
-    namespace: str
-    delay: int = 0
-
-    @property
-    def handle(self) -> TaskHandle:
-        """What `dispatch` returns for it."""
-        return TaskHandle(self.envelope.id, self.envelope.task)
-
-
-class Invocation(Generic[P, R]):
-    """A task with options for its dispatch; immutable, each ``with_…`` returns a new one: keep and reuse it."""
-
-    __slots__ = ("_at", "_delay", "_group", "_headers", "_lane", "_priority", "_task")
-
-    def __init__(
-        self,
-        task: "Task[P, R]",
-        *,
-        headers: dict[str, Any] | None = None,
-        priority: Priority | None = None,
-        delay: int = 0,
-        at: "datetime | None" = None,
-        group: str | None = None,
-        lane: int | None = None,
-    ) -> None:
-        self._task = task
-        self._headers = headers or {}
-        self._priority = priority or task.priority
-        self._delay = delay
-        self._at = at
-        self._group = group
-        self._lane = lane
-
-    def _with(self, **changed: Any) -> "Invocation[P, R]":
-        kept = {
-            "headers": self._headers,
-            "priority": self._priority,
-            "delay": self._delay,
-            "at": self._at,
-            "group": self._group,
-            "lane": self._lane,
-        }
-        return Invocation(self._task, **{**kept, **changed})
-
-    def with_headers(self, /, **headers: Any) -> "Invocation[P, R]":
-        """Send JSON values beside the arguments; added to those of earlier calls in the chain."""
-        return self._with(headers={**self._headers, **headers})
-
-    def with_priority(self, priority: Priority) -> "Invocation[P, R]":
-        """Dispatch with another priority than the task's own."""
-        return self._with(priority=_priority(priority))
-
-    def with_delay(
-        self, delay: "float | timedelta" = 0, *, seconds: float = 0, minutes: float = 0
-    ) -> "Invocation[P, R]":
-        """Let the task start later: after ``delay`` (seconds or a timedelta), or ``seconds`` and ``minutes``.
-
-        Above 15 minutes it waits in a schedule of its own, and starts within a minute after its time: that takes
-        ``grant_dispatch(function, delayed=True)``.
-
-        Raises:
-            ValueError: negative, or longer than a century.
-        """
-        total = _seconds(delay) + _seconds(seconds) + 60 * _seconds(minutes)
-        if total > _MAX_DELAY_SECONDS:
-            raise ValueError(f"a delay is a century at most, given {total:g} seconds")
-        return self._with(delay=ceil(total), at=None)
-
-    def at(self, moment: "datetime") -> "Invocation[P, R]":
-        """Let the task start at a time, or now if that has passed. As `with_delay`, which it replaces.
-
-        Raises:
-            ValueError: it has no time zone.
-        """
-        if moment.tzinfo is None:
-            raise ValueError(f"{moment} has no time zone: give it tzinfo=UTC or tzinfo=ZoneInfo('Europe/Berlin')")
-        return self._with(at=moment, delay=0)
-
-    def with_group(self, group: str) -> "Invocation[P, R]":
-        """Dispatch on behalf of a tenant: SQS serves groups fairly, so that one's backlog does not delay the others.
-
-        In a FIFO queue it is what keeps its order: the tasks of one group run one after the other. What the task
-        dispatches is in the same group, unless it says otherwise.
-
-        (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html)
-
-        Raises:
-            ValueError: not 1 to 128 ASCII letters, digits and punctuation, as SQS takes them.
-        """
-        if not isinstance(group, str):
-            raise TypeError(f"a group is a str, given {group!r}")
-        if not SQS_GROUP.fullmatch(group):
-            raise ValueError(f"a group is 1 to 128 ASCII letters, digits and punctuation, given {group!r}")
-        return self._with(group=group)
-
-    def with_lane(self, lane: int) -> "Invocation[P, R]":
-        """Dispatch to one of the task's queues of its own: 0 is the first, and where it goes that has no such lane.
-
-        What the task dispatches goes to the same lane, unless it says otherwise.
-
-        Raises:
-            ValueError: negative.
-        """
-        if type(lane) is not int:
-            raise TypeError(f"a lane is an int, given {lane!r}")
-        if lane < 0:
-            raise ValueError(f"a lane is 0 or more, given {lane}")
-        return self._with(lane=lane)
-
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
-        """The task with these arguments, for `dispatch_many`.
-
-        Raises:
-            ArgumentError: (a TypeError) the arguments do not fit the signature or cannot be sent.
-            PayloadTooLargeError: (a ValueError) with the size and the limit.
-        """
-        task = self._task
-        wire_args, wire_kwargs = task.signature.to_wire(args, kwargs)
-        return _call(
-            task.name,
-            wire_args,
-            wire_kwargs,
-            namespace=task.namespaces[0],
-            priority=self._priority,
-            headers=hooks.headers_for(task, self._headers),
-            delay=self._delay,
-            at=self._at,
-            group=self._group,
-            lane=self._lane,
-            schema=task.schema_version,
-        )
-
-    def dispatch(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle:
-        """Run the task in the background.
-
-        Raises:
-            ArgumentError: (a TypeError) the arguments do not fit the signature or cannot be sent.
-            DispatchError: the message is not with AWS; says why.
-        """
-        call = self.call(*args, **kwargs)
-        transports.send([call])
-        return call.handle
-
-    fire_and_forget = dispatch
-
-    async def adispatch(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle:
-        """`dispatch` without blocking the event loop: it sends in a thread."""
-        from asyncio import to_thread
-
-        call = self.call(*args, **kwargs)
-        await to_thread(transports.send, [call])
-        return call.handle
 
 
 class TaskOptions(TypedDict, total=False):
@@ -247,7 +74,7 @@ class Task(Generic[P, R]):
         if not self.namespaces or not all(isinstance(one, str) and one for one in self.namespaces):
             raise TaskDefinitionError(f"{self.name}: namespace is a name or several, given {namespace!r}")
         try:
-            self.priority = _priority(priority)
+            self.priority = checked_priority(priority)
             self.retry = Retry.of(retry)
         except (TypeError, ValueError) as error:
             raise TaskDefinitionError(f"{self.name}: {error}") from None
@@ -388,39 +215,9 @@ def dispatch_task(task_name: str, /, *args: Any, **kwargs: Any) -> TaskHandle:
         return known.dispatch(*args, **kwargs)
     for key, value in (*enumerate(args, 1), *kwargs.items()):
         check_json(f"{task_name}() argument {key!r}", value)
-    call = _call(task_name, list(args), kwargs, namespace=DEFAULT_NAMESPACE, priority=Priority.DEFAULT)
+    call = new_call(task_name, list(args), kwargs, namespace=DEFAULT_NAMESPACE, priority=Priority.DEFAULT)
     transports.send([call])
     return call.handle
-
-
-def _call(
-    name: str,
-    args: list[Any],
-    kwargs: dict[str, Any],
-    *,
-    namespace: str,
-    priority: Priority,
-    headers: dict[str, Any] | None = None,
-    delay: int = 0,
-    at: "datetime | None" = None,
-    group: str | None = None,
-    lane: int | None = None,
-    schema: int | None = None,
-) -> Call:
-    envelope = Envelope.new(
-        name, args, kwargs, priority=priority, headers=headers, group=group, lane=lane, schema=schema
-    )
-    context = current_context()
-    if context and (at or delay > SQS_MAX_DELAY_SECONDS or (delay and ENV_SCHEDULES in os.environ)):
-        from runtime_lib.one_shot import repeatable
-
-        envelope = repeatable(envelope, context, at.isoformat() if at else str(delay))
-    if at:
-        delay = max(0, ceil(at.timestamp() - time()))
-    body = envelope.encode()
-    if len(body) > MESSAGE_MAX_BYTES and not os.environ.get(ENV_PAYLOADS):
-        raise PayloadTooLargeError.of(name, len(body))
-    return Call(envelope, body, namespace, delay)
 
 
 def _function(function: Any) -> FunctionType:
@@ -457,13 +254,3 @@ def _name(name: Any) -> str:
     if not isinstance(name, str) or not name:
         raise TaskDefinitionError(f"the name of a task is a str that is not empty, given {name!r}")
     return name
-
-
-def _priority(priority: Any) -> Priority:
-    if not isinstance(priority, Priority):
-        allowed = ", ".join(f"Priority.{member.name}" for member in Priority)
-        raise TypeError(f"a priority is one of {allowed}, given {priority!r}")
-    return priority
-
-
-_seconds = seconds  # `with_delay` has a parameter called seconds
