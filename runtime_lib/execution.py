@@ -249,6 +249,8 @@ def _arguments(
     task: "Task[..., Any]", context: TaskContext, sent: tuple[list[Any], dict[str, Any]]
 ) -> tuple[list[Any], dict[str, Any]]:
     """The arguments as the task takes them, with what the library passes."""
+    if "payload_key" in context.envelope.metadata:  # what is made of the context has them, too
+        context.envelope = context.envelope._replace(args=sent[0], kwargs=sent[1])
     try:
         if context.delivery.arguments:
             args, kwargs = context.delivery.arguments()

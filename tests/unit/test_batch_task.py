@@ -25,6 +25,8 @@ from runtime_lib import (
     using_transport,
 )
 from runtime_lib.handlers.managed_async_task import handler
+from runtime_lib.memory_store import MemoryStore
+from runtime_lib.tracking import using_store
 from tests.deliveries import Event, TaskQueue, body_of
 
 calls: list[Any] = []
@@ -212,6 +214,20 @@ def test_of_one_message_it_inherits_all(queue: TaskQueue) -> None:
     assert call.envelope.metadata["group"] == "tenant-1"
     assert call.envelope.metadata["parent"] == json.loads(event["Records"][0]["body"])["id"]
     assert current_context() is None
+
+
+def test_in_a_task_store_each_item_has_a_record_of_its_own(queue: TaskQueue) -> None:
+    store = MemoryStore()
+    raised.append(BatchFailures({1: Reject("no such customer")}))
+    send(queue, 1, 2, 3)
+    event = queue.event()
+    ids = [json.loads(record["body"])["id"] for record in event["Records"]]
+    with using_store(store):
+        assert failed(event) == []
+        assert [record.status for one in ids if (record := store.get(one))] == ["succeeded", "failed", "succeeded"]
+        raised.clear()
+        assert failed(event) == []
+    assert calls == [[1, 2, 3], [2]], "what has succeeded is not run again"
 
 
 # --- Elsewhere -------------------------------------------------------------------------------------------------------

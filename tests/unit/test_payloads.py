@@ -14,6 +14,7 @@ from runtime_lib import (
     DispatchError,
     EagerTransport,
     LambdaTransport,
+    ManagedSqsEvent,
     PayloadTooLargeError,
     Retry,
     SqsTransport,
@@ -50,6 +51,11 @@ def index(text: str, language: str = "en") -> None:
 @task
 async def aindex(text: str, language: str = "en") -> None:
     ran.append((text, language))
+
+
+@task
+def managed(text: str, event: ManagedSqsEvent) -> None:
+    ran.append(event.payload)
 
 
 @task(retry=Retry.never())
@@ -131,6 +137,13 @@ def test_large_arguments_arrive_as_they_were_dispatched(queue: TaskQueue, s3: An
     assert ran == [(LARGE, "de")]
     assert queue.left() == 0
     assert s3.keys() == [f"payloads/{handle.id}"], "kept for duplicates, and for a redrive"
+
+
+def test_a_task_that_takes_its_message_gets_large_arguments_too(queue: TaskQueue, s3: Answering) -> None:
+    with using_transport(SqsTransport(queue.url)):
+        managed.dispatch(LARGE)
+    deliver(queue)
+    assert ran == [LARGE]
 
 
 def test_a_message_says_where_its_arguments_are_and_nothing_of_them(queue: TaskQueue, s3: Answering) -> None:
