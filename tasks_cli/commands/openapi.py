@@ -33,7 +33,7 @@ def openapi(*, app: App = None, api: Api = None, out: Out = None, json: output.J
     if out is None:
         output.print_json(document)
         return
-    out.write_text(json_format.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    out.write_text(json_format.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     title, count = document["info"]["title"], sum(map(len, document["paths"].values()))
     if json:
         output.print_json({"output": str(out), "api": title, "operations": count})

@@ -45,7 +45,10 @@ def describe(methods: Sequence[ApiMethod], project: Path) -> dict[str, Any]:
         end_group(process.pid)
         process.wait()
     if process.returncode:
-        raise CliError(f"the tasks' modules cannot be imported: the process ended with code {process.returncode}")
+        raise CliError(
+            f"the tasks cannot be described: the process that imports their modules ended with code "
+            f"{process.returncode}, and what it wrote is above"
+        )
     found = json.loads(answer)
     if "error" in found:
         raise CliError(f"{found['error']} (the modules are imported here to read their signatures)")

@@ -8,6 +8,7 @@ import typing
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from inspect import getdoc
+from math import isfinite
 from types import UnionType
 from typing import Any
 
@@ -46,7 +47,7 @@ def document_of(methods: Iterable[ApiMethod]) -> dict[str, Any]:
         if names[operation["operationId"]] > 1:
             operation["operationId"] += f"_{verb}" + re.sub(r"\W+", "_", path).rstrip("_")
         paths.setdefault(path, {})[verb] = operation
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {"title": methods[0].api, "version": "1"},
         "paths": paths,
@@ -56,6 +57,19 @@ def document_of(methods: Iterable[ApiMethod]) -> dict[str, Any]:
             "securitySchemes": _schemes(methods),
         },
     }
+    found: dict[str, Any] = _in_json(document)
+    return found
+
+
+def _in_json(value: Any) -> Any:
+    """Without what JSON has no form for: a default may be infinite."""
+    match value:
+        case dict():
+            return {name: _in_json(one) for name, one in value.items() if not isinstance(one, float) or isfinite(one)}
+        case list():
+            return [_in_json(one) for one in value]
+        case _:
+            return value
 
 
 class _Annotations:
@@ -189,6 +203,8 @@ def _answers(task: Task[..., Any], described: _Annotations) -> dict[str, Any]:
     except NameError:  # of what is imported for a type checker alone
         hints = {}
     returned = hints.get("return", Any)
+    while typing.get_origin(returned) is typing.Annotated:
+        returned = returned.__origin__
     members = typing.get_args(returned) if typing.get_origin(returned) in {typing.Union, UnionType} else (returned,)
     answers: dict[str, Any] = {}
     if type(None) in members:

@@ -24,7 +24,8 @@ def schemas_of(described: Iterable[Described]) -> tuple[list[Schema], dict[str, 
     What neither library knows, such as ``object``, has the schema of any value.
 
     Raises:
-        TaskDefinitionError: two different types have the same name.
+        TaskDefinitionError: two different types have the same name, or a pydantic model has a field of a type that JSON
+            Schema cannot describe.
     """
     import msgspec  # noqa: PLC0415
 
@@ -41,13 +42,16 @@ def schemas_of(described: Iterable[Described]) -> tuple[list[Schema], dict[str, 
         return found, components
     import pydantic  # noqa: PLC0415
 
-    by_key, definitions = pydantic.TypeAdapter.json_schemas(
-        [
-            (index, _MODES[described[index].direction], pydantic.TypeAdapter(described[index].annotation))
-            for index in models
-        ],
-        ref_template=_REFERENCE % "model",
-    )
+    adapters = [
+        (index, _MODES[described[index].direction], pydantic.TypeAdapter(described[index].annotation))
+        for index in models
+    ]
+    try:
+        by_key, definitions = pydantic.TypeAdapter.json_schemas(adapters, ref_template=_REFERENCE % "model")
+    except pydantic.errors.PydanticInvalidForJsonSchema as error:
+        raise TaskDefinitionError(
+            f"a pydantic model cannot be described ({error.message}): give the field WithJsonSchema"
+        ) from None
     for (index, _), schema in by_key.items():
         found[index] = schema
     of_models = definitions.get("$defs", {})
