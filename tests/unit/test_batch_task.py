@@ -224,7 +224,7 @@ def test_in_a_task_store_each_item_has_a_record_of_its_own(queue: TaskQueue) -> 
     ids = [json.loads(record["body"])["id"] for record in event["Records"]]
     with using_store(store):
         assert failed(event) == []
-        assert [record.status for one in ids if (record := store.get(one))] == ["succeeded", "failed", "succeeded"]
+        assert [record.status for one in ids if (record := store.find(one))] == ["succeeded", "failed", "succeeded"]
         raised.clear()
         assert failed(event) == []
     assert calls == [[1, 2, 3], [2]], "what has succeeded is not run again"
