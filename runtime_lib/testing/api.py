@@ -44,7 +44,9 @@ def api_event(
     given = {"Host": host, "User-Agent": "test", "X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
     if body is not None and not isinstance(body, str | bytes):
         body, given["Content-Type"] = json.dumps(body), "application/json"
-    sent = _several(given) | _several(headers or {})
+    sent = _several(headers or {})
+    known = {name.lower() for name in sent}
+    sent = _several({name: value for name, value in given.items() if name.lower() not in known}) | sent
     asked = _several(query or {})
     resource = resource or path
     request_id = str(uuid4())

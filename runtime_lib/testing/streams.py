@@ -3,6 +3,7 @@
 import time
 from base64 import b64encode
 from collections.abc import Mapping
+from numbers import Number
 from typing import Any
 from uuid import uuid4
 
@@ -34,6 +35,9 @@ def stream_record(
         new: the item after the change, its keys included.
         old: the item before it.
         table: the table's name.
+
+    Raises:
+        TypeError: DynamoDB has no such value.
     """
     images = {"NewImage": new, "OldImage": old}
     name = "REMOVE" if new is None else "MODIFY" if old is not None else "INSERT"
@@ -76,7 +80,12 @@ def _attribute(value: Any) -> Event:
             return {"L": [_attribute(one) for one in value]}
         case set() | frozenset():
             members = [_attribute(one) for one in value]
-            [kind] = {kind for member in members for kind in member}
-            return {f"{kind}S": [member[kind] for member in members]}
-        case _:
+            match [*{kind for member in members for kind in member}]:
+                case [("S" | "N" | "B") as kind]:
+                    return {f"{kind}S": [member[kind] for member in members]}
+        case Number():
             return {"N": str(value)}
+    raise TypeError(
+        "DynamoDB has text, numbers, bytes, bool, None, lists, mappings, and sets of text, of numbers or of bytes that "
+        f"are not empty, given {value!r}"
+    )
