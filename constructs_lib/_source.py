@@ -11,6 +11,7 @@ from typing import Final
 from constructs_lib._origins import External, Module, Origin, PackageModules, Value, parents
 from constructs_lib._parsed_module import Assigned, Binding, Function, ParsedModule
 from constructs_lib._task_definition import (
+    Option,
     TaskDefinition,
     TaskReferenceError,
     delays_asked_for,
@@ -78,14 +79,15 @@ class SourceTree:
         Raises:
             TaskReferenceError: it cannot be read without importing.
         """
-        given = [keyword.value for keyword in task.options if keyword.arg == option]
+        given = [one for one in task.options if one.arg == option]
         if not given:
             return None
+        value, home = given[-1].value, self._modules.parse(given[-1].module)
         try:
-            return ast.literal_eval(given[-1])
+            return ast.literal_eval(value)
         except ValueError:
             pass
-        for origin in self._modules.expression(self._modules.parse(task.module), given[-1]):
+        for origin in self._modules.expression(home, value):
             match origin:
                 case External(name):
                     return name.rpartition(".")[2]
@@ -95,7 +97,7 @@ class SourceTree:
                     except ValueError:
                         continue
         raise TaskReferenceError(
-            f"{task.path}:{task.line}: {option}={ast.unparse(given[-1])} of @task cannot be read without importing: "
+            f"{task.path}:{task.line}: {option}={ast.unparse(value)} of @task cannot be read without importing: "
             f"write it as a literal, or give {option} to the construct"
         )
 
@@ -258,7 +260,7 @@ class SourceTree:
         for origin in self._modules.expression(module, call.args[0]):
             match origin:
                 case Value(home, ast.FunctionDef() | ast.AsyncFunctionDef() as function):
-                    return _definition(module, home, function, [*options, *call.keywords])
+                    return _definition(module, home, function, [*options, *_written(module, call.keywords)])
         raise TaskReferenceError(
             f"{module.path}:{line}: {ast.unparse(call)} is not given a function of package {self._package!r}: "
             "a task is a function at the top level of a module"
@@ -266,7 +268,7 @@ class SourceTree:
 
     def _options(
         self, module: ParsedModule, decorator: ast.expr, seen: frozenset[Binding] = frozenset()
-    ) -> list[ast.keyword] | None:
+    ) -> list[Option] | None:
         """The options that an expression gives to @task; None where it does not lead there."""
         for origin in self._modules.expression(module, decorator, seen):
             match origin:
@@ -281,10 +283,10 @@ class SourceTree:
                         callee, *arguments = arguments
                     options = None if arguments else self._options(home, callee, followed)
                     if options is not None:
-                        return [*options, *keywords]
+                        return [*options, *_written(home, keywords)]
         return None
 
-    def _group(self, module: ParsedModule, owner: ast.expr, seen: frozenset[Binding]) -> list[ast.keyword] | None:
+    def _group(self, module: ParsedModule, owner: ast.expr, seen: frozenset[Binding]) -> list[Option] | None:
         """The options that a TaskGroup gives to its tasks, its parent's first; None where something else is meant."""
         for origin in self._modules.expression(module, owner, seen):
             match origin:
@@ -292,7 +294,7 @@ class SourceTree:
                     isinstance(made, External) and made.name in _GROUP
                     for made in self._modules.expression(home, callee, followed)
                 ):
-                    parent, own = group_options(keywords)
+                    parent, own = group_options(_written(home, keywords))
                     outer = [] if parent is None else self._group(home, parent, followed)
                     if parent is not None and outer is None:
                         raise TaskReferenceError(
@@ -354,8 +356,12 @@ class SourceTree:
         )
 
 
+def _written(module: ParsedModule, keywords: Iterable[ast.keyword]) -> list[Option]:
+    return [Option(keyword.arg, keyword.value, module.name) for keyword in keywords]
+
+
 def _definition(
-    module: ParsedModule, home: ParsedModule, function: Function, options: Sequence[ast.keyword]
+    module: ParsedModule, home: ParsedModule, function: Function, options: Sequence[Option]
 ) -> TaskDefinition:
     try:
         name = literal_name(options, module=home.name, function=function.name)

@@ -4,10 +4,12 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from runtime_lib.contract import DEFAULT_NAMESPACE
 
 __all__ = [
+    "Option",
     "TaskDefinition",
     "TaskReferenceError",
     "delays_asked_for",
@@ -19,6 +21,14 @@ __all__ = [
 
 class TaskReferenceError(ValueError):
     """A task, module or handler was named that the asset's source does not have."""
+
+
+class Option(NamedTuple):
+    """``arg=value`` as it is written in a module; ``arg`` is None for ``**value``."""
+
+    arg: str | None
+    value: ast.expr
+    module: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +45,7 @@ class TaskDefinition:
         line: the line of the function.
         delays: what in its source asks for delays of its own, None if nothing there does.
         parameters: what it takes, as it is written.
-        options: what is given to @task, as it is written; of one that is given twice the last counts.
+        options: what is given to @task and to its groups; of one that is given twice the last counts.
     """
 
     name: str
@@ -47,17 +57,17 @@ class TaskDefinition:
     line: int
     delays: str | None
     parameters: ast.arguments
-    options: tuple[ast.keyword, ...]
+    options: tuple[Option, ...]
 
 
-def group_options(keywords: Sequence[ast.keyword]) -> tuple[ast.expr | None, list[ast.keyword]]:
-    """The parent of a TaskGroup, and what of its arguments its tasks' names and namespaces depend on."""
-    given = [one for one in keywords if not (isinstance(one.value, ast.Constant) and one.value.value is None)]
-    parent = next((keyword.value for keyword in given if keyword.arg == "parent"), None)
-    return parent, [keyword for keyword in given if keyword.arg in {"namespace", "retry", "name_prefix", None}]
+def group_options(options: Sequence[Option]) -> tuple[ast.expr | None, list[Option]]:
+    """The parent of a TaskGroup, and what of its arguments its tasks have from it."""
+    given = [one for one in options if not (isinstance(one.value, ast.Constant) and one.value.value is None)]
+    parent = next((option.value for option in given if option.arg == "parent"), None)
+    return parent, [option for option in given if option.arg not in {"parent", "middleware"}]
 
 
-def literal_name(options: Sequence[ast.keyword], *, module: str, function: str) -> str:
+def literal_name(options: Sequence[Option], *, module: str, function: str) -> str:
     """The name of a task: the ``name=`` among the options of @task behind the prefixes of its groups.
 
     Raises:
@@ -78,7 +88,7 @@ def literal_name(options: Sequence[ast.keyword], *, module: str, function: str) 
     return prefix + name
 
 
-def literal_namespaces(options: Sequence[ast.keyword]) -> tuple[str, ...]:
+def literal_namespaces(options: Sequence[Option]) -> tuple[str, ...]:
     """The ``namespace=`` among the options of @task, always as a tuple.
 
     Raises:
@@ -95,7 +105,7 @@ def literal_namespaces(options: Sequence[ast.keyword]) -> tuple[str, ...]:
     return tuple(namespaces)
 
 
-def delays_asked_for(function: ast.AST, options: Sequence[ast.keyword]) -> str | None:
+def delays_asked_for(function: ast.AST, options: Sequence[Option]) -> str | None:
     """``RetryLater`` or ``Retry(first_delay=…)`` in a task's source: what an asynchronous invocation cannot do."""
     if any("RetryLater" in {getattr(node, "id", None), getattr(node, "attr", None)} for node in ast.walk(function)):
         return "RetryLater"
@@ -107,7 +117,7 @@ def delays_asked_for(function: ast.AST, options: Sequence[ast.keyword]) -> str |
     return None
 
 
-def _literal(options: Sequence[ast.keyword], argument: str, *, default: object) -> object:
+def _literal(options: Sequence[Option], argument: str, *, default: object) -> object:
     """The value of one option; the last one counts, as for functools.partial."""
     value = default
     for option in options:

@@ -121,6 +121,26 @@ print(json.dumps({name: registry.resolve(name).namespaces for name in registry.n
     assert len(found) == len(cases)
 
 
+PRIORITIES = {
+    "of the group": ("from .groups import urgent\n@urgent.task", "HIGH"),
+    "of its parent": ("from runtime_lib import TaskGroup\nfrom .groups import urgent\n@TaskGroup(parent=urgent).task", "HIGH"),
+    "of a decorator kept elsewhere": ("from .groups import slow\n@slow", "LOW"),
+    "of the task": ("from runtime_lib import Priority as P\nfrom .groups import urgent\n@urgent.task(priority=P.BULK)", "BULK"),
+    "of none": ("from .groups import mail\n@mail.task", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("decorated", "priority"), PRIORITIES.values(), ids=PRIORITIES.keys())
+def test_an_option_is_read_where_it_is_written(write_tree: WriteTree, decorated: str, priority: str | None) -> None:
+    groups = f"""{GROUPS}
+from runtime_lib import Priority, task
+urgent = TaskGroup(priority=Priority.HIGH)
+slow = task(priority=Priority.LOW)
+"""
+    tree = write_tree({"groups.py": groups, "tasks.py": f"{decorated}\ndef send(): ...\n"})
+    assert tree.option(tree.task("shop.tasks:send"), "priority") == priority
+
+
 REFUSED = {
     "prefix from a variable": ("P = 'p.'\ng = TaskGroup(name_prefix=P)", "name_prefix=P", "write it as a literal string"),
     "prefix that is no string": ("g = TaskGroup(name_prefix=3)", "name_prefix=3", "write a string"),
