@@ -275,7 +275,8 @@ class ApiResponse:
         self.status = int(status)
         self.headers = {name: _header(name, value) for name, value in (headers or {}).items()}
         self.multi_value_headers = {
-            name: [_header(name, value) for value in values] for name, values in (multi_value_headers or {}).items()
+            name: [_header(name, value) for value in _values(name, values)]
+            for name, values in (multi_value_headers or {}).items()
         }
 
     def __repr__(self) -> str:
@@ -305,6 +306,12 @@ class JsonResponse(ApiResponse):
         multi_value_headers: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__(body, status, headers, multi_value_headers)
+
+
+def _values(name: str, values: Sequence[str]) -> Sequence[str]:
+    if isinstance(values, str):
+        raise ValueError(f"multi_value_headers has a list of values for each name, given {name!r}: {values!r:.100}")  # noqa: TRY004  (as for other headers)
+    return values
 
 
 def _header(name: str, value: object) -> str:

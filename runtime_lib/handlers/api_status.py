@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from runtime_lib.api.responses import error_response, render
-from runtime_lib.errors import HttpError, StoreError
+from runtime_lib.errors import HttpError, Reject, StoreError
 from runtime_lib.events.api import ApiEvent, ApiResponse, JsonResponse
 from runtime_lib.handlers._init_phase import start
 from runtime_lib.log import logger
@@ -17,8 +17,11 @@ __all__ = ["handler"]
 _RETRY_AFTER_SECONDS = "2"
 _RANDOM = 4
 """The version of a UUID that nobody can guess (RFC 9562); what a request dispatches has one."""
-_FOR_CLIENTS = {"HttpError", "Reject"}
-"""What a task raises with a message for others; any other exception's may tell what is nobody's business."""
+_FOR_CLIENTS = {error.__name__: f"{error.__module__}.{error.__qualname__}" for error in (HttpError, Reject)}
+"""What a task raises with a message for others, as its traceback spells it: other libraries have an HttpError, too.
+
+Any other exception's message may tell what is nobody's business.
+"""
 
 start()
 
@@ -79,7 +82,9 @@ def _described(record: TaskRecord) -> JsonResponse:
 
 
 def _error(error: RecordedError) -> dict[str, str]:
-    return {"type": error.type, "message": error.message if error.type in _FOR_CLIENTS else "the task failed"}
+    spelled = _FOR_CLIENTS.get(error.type)
+    is_ours = spelled is not None and f"{spelled}: {error.message}" in error.traceback
+    return {"type": error.type, "message": error.message if is_ours else "the task failed"}
 
 
 def _time(seconds: float | None) -> str | None:

@@ -126,6 +126,10 @@ def test_head_is_answered_with_the_headers_of_get() -> None:
         (lambda: JsonResponse({}, headers={"X": "a\r\nSet-Cookie: b"}), "one line of text, given 'X'"),
         (lambda: ApiResponse("", multi_value_headers={"X\n": ["a"]}), "one line of text, given 'X\\\\n'"),
         (lambda: ApiResponse("", headers={"": "a"}), "one line of text, given ''"),
+        (
+            lambda: JsonResponse({}, 200, {}, {"Set-Cookie": "a=1"}),
+            "a list of values for each name, given 'Set-Cookie'",
+        ),
     ],
 )
 def test_a_response_that_http_does_not_have_is_refused(make: Any, message: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from traceback import format_exception
 from typing import Any, NamedTuple
 
 import pydantic
@@ -340,21 +341,29 @@ def test_a_result_is_told_also_a_falsy_one(store: MemoryStore, result: str) -> N
     assert "Retry-After" not in found.headers
 
 
+class OthersHttpError(Exception):
+    """As client libraries of web services have it."""
+
+
+OthersHttpError.__name__ = OthersHttpError.__qualname__ = "HttpError"
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (RecordedError("LookupError", "the password is swordfish", "Traceback"), "the task failed"),
-        (RecordedError("Reject", "the card has expired"), "the card has expired"),
+        (LookupError("the password is swordfish"), "the task failed"),
+        (OthersHttpError("https://internal.example/?key=swordfish"), "the task failed"),
+        (Reject("the card has expired"), "the card has expired"),
+        (HttpError(402, "the card has expired"), "402 the card has expired"),
     ],
 )
-def test_a_failure_tells_nothing_but_what_was_meant_for_others(
-    store: MemoryStore, error: RecordedError, told: str
-) -> None:
+def test_a_failure_tells_nothing_but_what_was_meant_for_others(store: MemoryStore, error: Exception, told: str) -> None:
+    recorded = RecordedError(type(error).__name__, str(error), "".join(format_exception(error)))
     store.begin(ID, "shop.place", owner="1", seconds=60)
-    store.end(ID, Ending(TaskStatus.FAILED, error=error), owner="1")
+    store.end(ID, Ending(TaskStatus.FAILED, error=recorded), owner="1")
     found = status_of(ID)
-    assert found.body["error"] == {"type": error.type, "message": told}
-    assert "Traceback" not in json.dumps(found.body)
+    assert found.body["error"] == {"type": recorded.type, "message": told}
+    assert "traceback" not in json.dumps(found.body)
 
 
 @pytest.mark.parametrize("guessable", ["6ba7b810-9dad-51d1-80b4-00c04fd430c8", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"])
