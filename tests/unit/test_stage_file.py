@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constructs_lib._stage_file import StageFile, merged
@@ -40,11 +40,13 @@ _LEVELS = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(_LEVELS, _LEVELS, _LEVELS)
 def test_merging_is_associative(one: Any, two: Any, three: Any) -> None:
     assert merged([merged([one, two]), three]) == merged([one, merged([two, three])]) == merged([one, two, three])
 
 
+@settings(deadline=None)
 @given(st.lists(_LEVELS, max_size=5))
 def test_merging_never_changes_what_is_merged(levels: Any) -> None:
     before = copy.deepcopy(levels)
@@ -60,6 +62,7 @@ def test_merging_never_changes_what_is_merged(levels: Any) -> None:
     assert levels == before
 
 
+@settings(deadline=None)
 @given(st.lists(_LEVELS, max_size=5))
 def test_lists_are_put_one_after_the_other_in_the_order_of_the_levels(levels: Any) -> None:
     for name in ("layers", "policies", "managed_queue_extras"):
@@ -67,6 +70,7 @@ def test_lists_are_put_one_after_the_other_in_the_order_of_the_levels(levels: An
         assert merged(levels).get(name, []) == everything
 
 
+@settings(deadline=None)
 @given(st.lists(_LEVELS, max_size=5))
 def test_the_last_level_that_says_something_counts(levels: Any) -> None:
     result = merged(levels)
@@ -78,6 +82,7 @@ def test_the_last_level_that_says_something_counts(levels: Any) -> None:
             assert value == [level[name][key] for level in levels if key in level.get(name, {})][-1]
 
 
+@settings(deadline=None)
 @given(_LEVELS)
 def test_a_level_without_options_changes_nothing(level: Any) -> None:
     assert merged([level, {}]) == merged([{}, level]) == level
