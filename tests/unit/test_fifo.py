@@ -82,6 +82,7 @@ def test_a_delay_is_refused_before_anything_is_sent(orders: TaskQueue) -> None:
 def test_a_redrive_within_five_minutes_arrives(orders: TaskQueue, sqs: Any) -> None:
     """Its first deduplication id, with which it was dispatched, is still remembered: SQS would drop it silently."""
     handle = step.with_group("tenant-7").dispatch("x")
+    ids = {handle.id}
     for _ in range(3):
         assert orders.deliver(lambda event: handler(event, None)) == 1
         assert orders.left() == 0
@@ -89,7 +90,9 @@ def test_a_redrive_within_five_minutes_arrives(orders: TaskQueue, sqs: Any) -> N
         [record] = records(orders)
         assert json.loads(record["body"])["id"] == handle.id
         assert record["attributes"]["MessageGroupId"] == "tenant-7"
+        ids.add(record["attributes"]["MessageDeduplicationId"])
         sqs.change_message_visibility(QueueUrl=orders.url, ReceiptHandle=record["receiptHandle"], VisibilityTimeout=0)
+    assert len(ids) == 4
 
 
 def test_a_redrive_that_is_interrupted_and_repeated_arrives_once(

@@ -150,6 +150,8 @@ def test_a_message_as_large_as_any_can_be_dead_lettered(serving: TaskQueue) -> N
     assert handle(serving.event(ApproximateReceiveCount=3)) == []
     [letter] = serving.dead_letters()
     assert failure_of(letter)["reason"].startswith("failed at attempt 3: LookupError: badx")
+    size = sum(len(name) + len("String") + len(one["StringValue"]) for name, one in letter["MessageAttributes"].items())
+    assert len(letter["Body"]) + size <= contract.SQS_MAX_BYTES
 
 
 def test_a_task_that_was_not_started_by_a_queue_has_no_such_event() -> None:
@@ -244,6 +246,15 @@ def test_what_is_dispatched_to_the_task_itself_is_no_letter(letters: TaskQueue) 
         "what started it is none: serve it by a ManagedAsyncTask that others are given as dead_letter_task="
         in (failure["reason"])
     )
+
+
+def test_a_task_that_takes_no_letter_is_dispatched_to_as_ever(
+    letters: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(contract.ENV_TASK, innocent.name)
+    letters.send(body_of(innocent.name, "x"))
+    assert managed_async_task.handler(letters.event(), None) == {"batchItemFailures": []}
+    assert seen == ["x"]
 
 
 def test_a_letter_that_the_task_rejects_is_dead_lettered_itself(letters: TaskQueue) -> None:
