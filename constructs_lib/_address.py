@@ -248,13 +248,13 @@ class DispatchTarget(Construct):
     def publish_route(self, parameter_name: str) -> ssm.StringParameter:
         """Let other applications in this account and region dispatch here, by `from_published_route`.
 
-        They use no lanes, and do not record what they dispatch in this construct's task store.
+        They use no lanes and no payload bucket, and do not record what they dispatch in this construct's task store.
 
         Args:
             parameter_name: a name in AWS Systems Manager's Parameter Store, such as ``/images/resize``.
 
         Raises:
-            ValueError: nothing is dispatched here.
+            ValueError: nothing is dispatched here, or it has queues with several keys.
         """
         routes = self.address.by_priority
         published = Address({str(one): route for one, route in routes.items()}, {}, self.address.encryption_keys)

@@ -49,7 +49,7 @@ def publish(
     """A parameter that says these routes, and what their senders must be allowed.
 
     Raises:
-        ValueError: there are no routes.
+        ValueError: there are no routes, or queues with several keys.
     """
     if not routes:
         raise refusal(
@@ -62,7 +62,14 @@ def publish(
     default = routes[Priority.DEFAULT]
     resources = [resource for statement in statements for resource in statement.resources]
     targets = [routes.get(priority, default).target for priority in _PRIORITIES]
-    assert len(resources) <= _RESOURCES
+    if len(resources) > _RESOURCES:
+        raise refusal(
+            scope,
+            "parameter_name",
+            given=f"{parameter_name!r} for queues with several keys",
+            allowed="one key for all queues",
+            remedy="encrypt them with one key, or name them in the other application by from_queue_names",
+        )
     resources += resources[:1] * (_RESOURCES - len(resources))
     return ssm.StringParameter(
         scope,

@@ -7,11 +7,13 @@ import aws_cdk as cdk
 import cdk_nag
 import pytest
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sqs as sqs
 from aws_cdk.assertions import Template
 from cfnlint.api import lint
 
-from constructs_lib import DispatchTarget, TaskStore
+from constructs_lib import DispatchTarget, QueueSettings, TaskStore
 from constructs_lib._address import Address
+from runtime_lib.contract import Priority
 from tests.apps import (
     add_invoice,
     add_mail,
@@ -76,6 +78,25 @@ def test_queues_of_priorities_are_published_with_the_key_of_theirs() -> None:
     *queues, key = resources
     assert sorted(arn.rpartition(":")[2] for arn in queues) == sorted(targets)
     assert key == "<Key961B73FD>"
+
+
+def test_queues_with_several_keys_cannot_be_published() -> None:
+    stack = new_stack()
+    keys = {one: kms.Key(stack, f"{one}Key") for one in Priority}
+    queues = {
+        one: sqs.Queue(
+            stack,
+            one.name,
+            queue_name=one,
+            encryption_master_key=key,
+            visibility_timeout=cdk.Duration.minutes(6),
+        )
+        for one, key in keys.items()
+    }
+    priorities = {one: QueueSettings(queue=queue) for one, queue in queues.items()}
+    mail = add_mail(stack, priorities=priorities)
+    with pytest.raises(ValueError, match=r"'/shop/mail' for queues with several keys, allowed is one key for all"):
+        mail.publish_route("/shop/mail")
 
 
 def _target(stack: cdk.Stack, construct_id: str, **named: str) -> DispatchTarget:
