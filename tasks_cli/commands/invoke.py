@@ -92,14 +92,14 @@ def _event(text: str) -> Any:
     Raises:
         UsageError: it is not JSON.
     """
+    given: str | bytes = text
+    where = "EVENT"
     if text == "-":
-        where, text = "standard input", sys.stdin.read()
+        where, given = "standard input", sys.stdin.buffer.read()
     elif text.startswith("@"):
-        where, text = text[1:], Path(text[1:]).read_text(encoding="utf-8")
-    else:
-        where = "EVENT"
+        where, given = text[1:], Path(text[1:]).read_bytes()
     try:
-        return json_format.loads(text)
+        return json_format.loads(given)
     except ValueError as error:
         raise UsageError(f"{where} is not JSON: {error} (a file is given as @FILE)") from None
 

@@ -192,6 +192,10 @@ def test_events_are_read_from_arguments_files_and_standard_input(
     (tmp_path / "event.json").write_text("{")
     with pytest.raises(UsageError, match=r"event\.json is not JSON"):
         invoke._event("@event.json")
+    for given in (b"\xff", b'["\xe4"]'):  # no UTF-8
+        (tmp_path / "event.json").write_bytes(given)
+        with pytest.raises(UsageError, match=r"event\.json is not JSON"):
+            invoke._event("@event.json")
 
 
 def test_an_event_and_arguments_are_not_given_together() -> None:
