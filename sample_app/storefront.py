@@ -3,7 +3,7 @@
 An order is taken at once and worked on in the background: who placed it asks for its status by the URL in the answer.
 """
 
-from runtime_lib import JsonResponse, task
+from runtime_lib import JsonResponse, Reject, task
 from sample_app import files, intake, ledger
 from sample_app.orders import Order
 
@@ -14,7 +14,7 @@ __all__ = ["place", "show"]
 def place(
     *, order_id: str, customer: str, email: str, item: str, amount: str, currency: str, newsletter: bool = False
 ) -> dict[str, str]:
-    """Place an order. What breaks a rule is refused; the status tells why.
+    """Place an order. What breaks a rule is refused, and so is a refund; the status tells why.
 
     Once placed, it takes the way of the orders of an export.
     """
@@ -28,6 +28,9 @@ def place(
         "newsletter": "yes" if newsletter else "no",
     }
     order = Order.read(row)
+    if order.is_refund:
+        # Whoever knows an order's id could have it refunded to themselves.
+        raise Reject("amount is negative: refunds are the shop's to make")
     intake.accept.dispatch(row)
     return {"order_id": order.id, "total": order.total}
 

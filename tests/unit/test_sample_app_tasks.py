@@ -251,6 +251,12 @@ def test_an_order_that_breaks_a_rule_is_refused_where_it_is_placed(shop: SimpleN
     assert (outcome.reason, calls) == ("currency is not one we take", [])
 
 
+def test_nobody_makes_a_refund_by_placing_an_order(shop: SimpleNamespace) -> None:
+    outcome, calls = placed(shop, amount="-12.50")
+    assert isinstance(outcome, DeadLettered)
+    assert (outcome.reason, calls) == ("amount is negative: refunds are the shop's to make", [])
+
+
 def test_an_order_is_shown_once_it_is_accepted(shop: SimpleNamespace) -> None:
     def shown(order_id: str) -> tuple[int, Any]:
         response = shop.storefront.show(order_id)
