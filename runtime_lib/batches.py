@@ -130,7 +130,7 @@ class _JointCall:
         self._under_way = set(range(len(messages)))
         self._waiting: dict[int, tuple[Sequence[Any], Mapping[str, Any], Future[Any]]] = {}
         self._outside = copy_context()
-        self._call: Any = None
+        self._call: Any = None  # (the event loop alone would not keep it)
 
     async def run(self, number: int) -> Outcome:
         """Run one message, whose function is to wait for the others."""
