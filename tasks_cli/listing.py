@@ -98,7 +98,7 @@ def _text(value: Any) -> str:
 def _sources(templates: Iterable[SynthesizedTemplate]) -> dict[str, str]:
     """File and line of every task in the packages whose modules the functions load, by the task's name."""
     packages = {
-        (template.folder / f"asset.{_text(resource['Properties']['Code'].get('S3Key')).removesuffix('.zip')}", package)
+        (template.folder / _asset(resource), package)
         for template, resource, described in _described(templates)
         for package in {module.partition(".")[0] for module in described["modules"]}
     }
@@ -110,6 +110,12 @@ def _sources(templates: Iterable[SynthesizedTemplate]) -> dict[str, str]:
             raise CliError(str(error)) from None
         found |= {task.name: f"{task.path.relative_to(asset)}:{task.line}" for task in tasks}
     return found
+
+
+def _asset(function: Any) -> str:
+    """The folder beside the template that a function's code is in."""
+    key = _text(function["Properties"]["Code"].get("S3Key"))  # behind the prefix of a synthesizer's bucket
+    return f"asset.{key.rpartition('/')[2].removesuffix('.zip')}"
 
 
 def _modules(asset: Path, package: str) -> dict[str, Path]:

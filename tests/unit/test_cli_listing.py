@@ -96,6 +96,17 @@ def test_tasks_are_listed_with_every_way_in_which_they_run(tmp_path: Path) -> No
     ]
 
 
+def test_sources_are_found_whatever_is_before_an_assets_name_in_its_bucket(tmp_path: Path) -> None:
+    served = function("PriorityTaskQueues", "Shop/Mail", "queues default", "mail.send")
+    served["Properties"]["Code"]["S3Key"] = {"Fn::Join": ["", ["shop/", {"Ref": "AWS::Region"}, "/abc.zip"]]}
+    listed = list_tasks(write_assembly(tmp_path, {"A": served}))
+    assert [(one.task, one.source) for one in listed] == [
+        ("mail.send", "shop/tasks.py:6"),
+        ("shop.tasks.forgotten", "shop/tasks.py:12"),
+        ("shop.tasks.nightly", "shop/tasks.py:9"),
+    ]
+
+
 def test_stages_are_read_too(tmp_path: Path) -> None:
     (tmp_path / "stage").mkdir()
     write_assembly(tmp_path / "stage", {"A": function("ManagedAsyncTask", "S/Shop/Send", "queue", "mail.send")})
