@@ -200,6 +200,18 @@ def test_a_def_middleware_around_an_async_task_gets_an_awaitable_and_may_return_
     assert outcome_of(wait_for, 1) == Succeeded(5)
 
 
+def test_middleware_runs_after_the_hooks_and_the_check_of_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    middleware(noting("all"))
+    assert isinstance(outcome_of(divide, "one"), DeadLettered)
+    monkeypatch.setattr(hooks, "before", [lambda _: seen.append("hook")])
+    monkeypatch.setattr(hooks, "after", [lambda *_: seen.append("end")])
+    assert isinstance(outcome_of(divide, "two"), DeadLettered)
+    assert seen == ["hook", "end"]
+    seen.clear()
+    outcome_of(wait_for, 1)
+    assert seen == ["hook", "all before", "all after", "task", "end"]
+
+
 @batch_task(retry="never")
 def index(numbers: list[int]) -> list[int]:
     seen.append(numbers)
