@@ -42,7 +42,7 @@ def schemas_of(described: Iterable[Described]) -> tuple[list[Schema], dict[str, 
         return found, components
     import pydantic  # noqa: PLC0415
 
-    adapters = [
+    adapters: list[tuple[int, _Mode, pydantic.TypeAdapter[Any]]] = [
         (index, _MODES[described[index].direction], pydantic.TypeAdapter(described[index].annotation))
         for index in models
     ]
@@ -70,7 +70,8 @@ def refuse_same_names(some: Mapping[str, Schema], others: Mapping[str, Schema]) 
         raise TaskDefinitionError(f"two types are called {twice[0]!r}, and a document has one of a name: rename yours")
 
 
-_MODES: dict[str, Literal["validation", "serialization"]] = {"request": "validation", "answer": "serialization"}
+_Mode = Literal["validation", "serialization"]
+_MODES: dict[str, _Mode] = {"request": "validation", "answer": "serialization"}
 
 
 def _takes_pydantic(annotation: Any) -> bool:
