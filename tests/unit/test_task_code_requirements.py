@@ -198,7 +198,7 @@ def test_codes_of_other_environments_have_other_assets(
     assert [(asset / "edition.py").read_text() for asset in assets(stack)] == ["small", "large"]
 
 
-@pytest.mark.parametrize("value", [7, cdk.Aws.REGION])
+@pytest.mark.parametrize("value", [7, cdk.Aws.REGION], ids=["number", "token"])
 def test_variables_that_are_no_strings_yet_are_refused(package: Path, requirements: Path, value: object) -> None:
     with pytest.raises(ValueError, match=r"environment\['X'\] is .*, allowed is a string that is known now"):
         TaskCode.from_package("shop", requirements=requirements, environment={"X": value})  # type: ignore[dict-item]
