@@ -22,6 +22,7 @@ from runtime_lib.handle import TaskHandle
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
+    from runtime_lib.context import TaskContext
     from runtime_lib.task import Task
 
 __all__ = ["Call", "Invocation", "checked_priority", "new_call"]
@@ -32,12 +33,17 @@ _MAX_DELAY_SECONDS = 36_525 * 86_400
 
 
 class Call(NamedTuple):
-    """One task with its arguments, checked and encoded: what a transport sends. ``delay`` is in seconds."""
+    """One task with its arguments, checked and encoded: what a transport sends.
+
+    ``delay`` is in seconds, from now on; ``first_delay`` is what it was when the task that dispatches was first run: a
+    retry is nearer to a time that was asked for.
+    """
 
     envelope: Envelope
     body: str
     namespace: str
     delay: int = 0
+    first_delay: int = 0
 
     @property
     def handle(self) -> TaskHandle:
@@ -217,12 +223,25 @@ def new_call(
         from runtime_lib.one_shot import repeatable
 
         envelope = repeatable(envelope, context, at.isoformat() if at else str(delay))
+    first_delay = delay
     if at:
-        delay = max(0, ceil(at.timestamp() - time()))
+        now = time()
+        delay = _until(at, now)
+        first_delay = _until(at, min(now, _available_at(context))) if context else delay
     body = envelope.encode()
     if len(body) > MESSAGE_MAX_BYTES and not os.environ.get(ENV_PAYLOADS):
         raise PayloadTooLargeError.of(name, len(body))
-    return Call(envelope, body, namespace, delay)
+    return Call(envelope, body, namespace, delay, first_delay)
+
+
+def _until(moment: "datetime", now: float) -> int:
+    return max(0, ceil(moment.timestamp() - now))
+
+
+def _available_at(context: "TaskContext") -> float:
+    """When the running task could run first, in epoch seconds: the same at each of its attempts."""
+    delivery = context.delivery
+    return delivery.first_received_at or delivery.sent_at or context.envelope.metadata["timestamp"] / 1000
 
 
 def checked_priority(priority: Any) -> Priority:

@@ -3,7 +3,6 @@
 ``{"schedule": name, "scheduled_time": "2026-03-29T00:00:00Z", "task", "args", "kwargs", "priority", "overlap"?}``
 """
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from runtime_lib.contract import ENVELOPE_VERSION, Priority
@@ -12,16 +11,16 @@ from runtime_lib.errors import ArgumentError, Discard, EnvelopeError, TaskDefini
 from runtime_lib.log import logger
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from runtime_lib.context import TaskContext
     from runtime_lib.execution import Outcome
     from runtime_lib.task import Task
 
-__all__ = ["begin", "end", "envelope_of"]
+__all__ = ["begin", "check_declared", "end", "envelope_of", "moment_of"]
 
 _FIELDS: dict[str, type] = {"schedule": str, "scheduled_time": str, "task": str, "args": list, "kwargs": dict}
 _SKIP = "skip"
-_SECONDS_WITHOUT_DEADLINE = 900.0
-"""How long a run outside Lambda keeps the next ones away if it ends without a report."""
 _LAMBDA_RETRY_SECONDS = 180.0
 """Lambda runs a failed asynchronous invocation again one minute after the first run, and two after the second."""
 
@@ -44,6 +43,12 @@ def envelope_of(message: dict[str, Any]) -> Envelope:
             f"{', '.join(Priority)}, and {_SKIP!r} or none"
         )
     schedule, scheduled_time = message["schedule"], message["scheduled_time"]
+    try:
+        moment = moment_of(scheduled_time)
+    except ValueError:
+        raise EnvelopeError(
+            f"the scheduled message has scheduled_time {scheduled_time!r:.100}: expected a time of ISO 8601"
+        ) from None
     return Envelope(
         derived_id("schedule", schedule, scheduled_time),
         message["task"],
@@ -52,13 +57,25 @@ def envelope_of(message: dict[str, Any]) -> Envelope:
         {},
         {
             "priority": priority,
-            "timestamp": time.time_ns() // 1_000_000,
+            "timestamp": int(1000 * moment.timestamp()),
             "version": ENVELOPE_VERSION,
             "schedule": schedule,
             "scheduled_time": scheduled_time,
             **({"overlap": overlap} if overlap else {}),
         },
     )
+
+
+def moment_of(scheduled_time: str) -> "datetime":
+    """The time of a run, in UTC if its text has no zone.
+
+    Raises:
+        ValueError: it is no time of ISO 8601.
+    """
+    from datetime import UTC, datetime
+
+    moment = datetime.fromisoformat(scheduled_time)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def check_declared(task: "Task[..., Any]", schedule: Any, default_args: Any) -> None:
@@ -97,10 +114,14 @@ def begin(context: "TaskContext") -> None:
     """
     if context.envelope.metadata.get("overlap") != _SKIP:
         return
+    from runtime_lib.leases import renewal
     from runtime_lib.tracking import get_store
 
-    if not get_store().acquire(_lease(context), context.id, _seconds_left(context)):
+    store = get_store()
+    if not store.acquire(_lease(context), context.id, _seconds_left(context)):
         raise Discard(f"skipped: the previous run of schedule {context.envelope.metadata['schedule']!r} is still going")
+    if context.delivery.deadline is None:
+        renewal.hold(context.id, store, _lease(context))
 
 
 def end(context: "TaskContext", outcome: "Outcome") -> None:
@@ -108,8 +129,10 @@ def end(context: "TaskContext", outcome: "Outcome") -> None:
     if context.envelope.metadata.get("overlap") != _SKIP:
         return
     from runtime_lib.execution import RetryAfter
+    from runtime_lib.leases import renewal
     from runtime_lib.tracking import get_store
 
+    renewal.drop(context.id)
     try:
         if isinstance(outcome, RetryAfter):
             # Without a receipt the message is in no queue, and Lambda decides when it runs again.
@@ -126,5 +149,7 @@ def _lease(context: "TaskContext") -> str:
 
 
 def _seconds_left(context: "TaskContext") -> float:
+    from runtime_lib.leases import LEASE_SECONDS
+
     remaining = context.remaining_seconds()
-    return _SECONDS_WITHOUT_DEADLINE if remaining is None else max(1.0, remaining)
+    return LEASE_SECONDS if remaining is None else max(1.0, remaining)

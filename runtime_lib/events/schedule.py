@@ -29,7 +29,7 @@ class ScheduledEvent(Injected):
         Raises:
             ArgumentError: no schedule started it.
         """
-        from datetime import UTC, datetime
+        from runtime_lib.occurrence import moment_of
 
         metadata = context.envelope.metadata
         schedule, scheduled_time = metadata.get("schedule"), metadata.get("scheduled_time")
@@ -38,13 +38,12 @@ class ScheduledEvent(Injected):
                 f"{context.task} takes a ScheduledEvent, and no schedule started it: serve it by a ScheduledTask"
             )
         try:
-            moment = datetime.fromisoformat(scheduled_time)
+            return cls(schedule, moment_of(scheduled_time))
         except ValueError:
             raise ArgumentError(
                 f"{context.task} takes a ScheduledEvent, and its scheduled_time {scheduled_time!r:.100} is no time of "
                 "ISO 8601"
             ) from None
-        return cls(schedule, moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
     def __repr__(self) -> str:
         return f"ScheduledEvent(schedule={self.schedule!r}, scheduled_time={self.scheduled_time.isoformat()!r})"

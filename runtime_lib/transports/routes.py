@@ -10,6 +10,7 @@ from runtime_lib.contract import (
     MESSAGE_MAX_BYTES,
     SQS_MAX_DELAY_SECONDS,
     Route,
+    is_fifo,
     lane_route_variable,
     namespace_route_variable,
     task_route_variable,
@@ -99,10 +100,16 @@ class RouteTransport:
 
 
 def _is_later(call: "Call", route: Route | None) -> bool:
-    """Whether it waits in a schedule: for longer than a queue delays it, or for a function, which cannot at all."""
-    if route is None or not call.delay:
+    """Whether it waits in a schedule: for longer than a queue delays it, or for a function, which cannot at all.
+
+    A retry of the task that dispatches decides as its first run did, which may have made the schedule.
+    """
+    if route is None:
         return False
-    return call.delay > SQS_MAX_DELAY_SECONDS or (route.kind == "lambda" and ENV_SCHEDULES in os.environ)
+    if ENV_SCHEDULES not in os.environ or is_fifo(route.target):
+        return call.delay > SQS_MAX_DELAY_SECONDS
+    delay = max(call.delay, call.first_delay)
+    return delay > SQS_MAX_DELAY_SECONDS or (delay > 0 and route.kind == "lambda")
 
 
 def _refuse_large(calls: "Sequence[Call]") -> None:

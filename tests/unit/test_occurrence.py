@@ -117,6 +117,7 @@ def test_a_run_that_is_given_up_is_dead_lettered_as_it_came(queue: TaskQueue) ->
         {"schedule": 7},
         {"schedule": ""},
         {"scheduled_time": None},
+        {"scheduled_time": "<aws.scheduler.scheduled-time>"},
         {"task": ""},
         {"args": {}},
         {"kwargs": []},
@@ -142,8 +143,16 @@ def test_a_task_for_runs_alone_refuses_a_dispatch() -> None:
     assert "serve it by a ScheduledTask" in outcome.reason
 
 
+def test_a_run_is_dated_as_it_was_scheduled_however_late_it_is_delivered() -> None:
+    scheduled_time = datetime(2026, 3, 29, 1, tzinfo=UTC)
+    assert occurrence.envelope_of(message()).metadata["timestamp"] == 1000 * scheduled_time.timestamp()
+    without_zone = occurrence.envelope_of(message(scheduled_time="2026-03-29T01:00:00"))
+    assert without_zone.metadata["timestamp"] == 1000 * scheduled_time.timestamp()
+
+
 def test_a_time_that_is_none_is_refused() -> None:
-    envelope = occurrence.envelope_of(message(scheduled_time="<aws.scheduler.scheduled-time>"))
+    envelope = occurrence.envelope_of(message())
+    envelope.metadata["scheduled_time"] = "soon"
     with pytest.raises(ArgumentError, match="is no time of ISO 8601"):
         ScheduledEvent.of(TaskContext(envelope, Delivery()))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -31,7 +32,7 @@ from runtime_lib import (
 from runtime_lib.context import Delivery
 from runtime_lib.envelope import Envelope
 from runtime_lib.errors import NotRecordedError, StoreError
-from runtime_lib.execution import run, run_async
+from runtime_lib.execution import Succeeded, run, run_async
 from runtime_lib.store import using_store
 
 GROUP, ROLE = "shop-later", "arn:aws:iam::123456789012:role/shop-later"
@@ -209,6 +210,37 @@ def test_what_was_asked_for_at_a_time_is_the_same_when_that_has_passed() -> None
             run(appointment, envelope, Delivery(attempt=number))
         first, second = made
         assert first == second
+
+
+@pytest.mark.parametrize("known_by", ["first_received_at", "sent_at", "timestamp"])
+@pytest.mark.parametrize(("route", "seconds"), [("sqs:mail", 960), ("lambda:mail", 90)])
+def test_a_retry_that_is_nearer_to_the_time_sends_nothing_beside_the_schedule(
+    scheduler: Any, monkeypatch: pytest.MonkeyPatch, known_by: str, route: str, seconds: int
+) -> None:
+    monkeypatch.setenv("TASK_ROUTE__MAIL", route)
+    first = time.time()
+    moment = datetime.fromtimestamp(first + seconds, UTC)
+    envelope = Envelope.new("shop.appointment", [moment.isoformat()], {}, priority=Priority.DEFAULT)
+    known = {} if known_by == "timestamp" else {known_by: first}
+    envelope.metadata["timestamp"] = int(1000 * first) if known_by == "timestamp" else 0
+    for later in (0, 120):
+        monkeypatch.setattr("runtime_lib.invocation.time", lambda later=later: first + later)
+        assert run(appointment, envelope, Delivery(**known)) == Succeeded()
+    [name] = names(scheduler)
+    assert made == [name, name]
+    queue = boto3.client("sqs").get_queue_url(QueueName="mail")["QueueUrl"]
+    counted = boto3.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+    assert counted["ApproximateNumberOfMessagesDelayed"] == counted["ApproximateNumberOfMessages"] == "0"
+
+
+def test_without_schedules_a_retry_leaves_to_the_queue_what_has_come_near_enough(
+    scheduler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(contract.ENV_SCHEDULES)
+    moment = datetime.now(UTC) + timedelta(seconds=800)
+    envelope = Envelope.new("shop.appointment", [moment.isoformat()], {}, priority=Priority.DEFAULT)
+    assert run(appointment, envelope, Delivery(attempt=2, first_received_at=time.time() - 120)) == Succeeded()
+    assert names(scheduler) == []
 
 
 # --- What is refused -------------------------------------------------------------------------------------------------
