@@ -45,7 +45,7 @@ class Authorizations(Construct):
             return MethodAuthorization(None, self._of_pool(cast("Any", given)), "COGNITO_USER_POOLS")
         if hasattr(given, "authorizer_id"):
             kind = "COGNITO_USER_POOLS" if isinstance(given, apigateway.CognitoUserPoolsAuthorizer) else "CUSTOM"
-            return MethodAuthorization(None, cast("apigateway.IAuthorizer", given), kind)
+            return MethodAuthorization(None, cast("Any", given), kind)
         raise self._refused(scope, type(given).__name__)
 
     def _of_pool(self, pool: cognito.IUserPool) -> apigateway.IAuthorizer:

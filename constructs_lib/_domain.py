@@ -2,7 +2,7 @@
 
 import re
 from difflib import get_close_matches
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_apigateway as apigateway
@@ -234,7 +234,7 @@ class ApiDomain(Construct):
             self,
             "Name",
             domain_name=domain_name,
-            certificate=cast("acm.ICertificate", self.certificate),
+            certificate=cast("Any", self.certificate),
             endpoint_type=apigateway.EndpointType.REGIONAL,
             security_policy=tls.policy,
             endpoint_access_mode=tls.access_mode,
@@ -249,7 +249,7 @@ class ApiDomain(Construct):
             else route53.ARecord(
                 self,
                 "Record",
-                zone=cast("route53.IHostedZone", zone),
+                zone=cast("Any", zone),
                 # With a dot at its end it is a full name, whatever the zone is called.
                 record_name=f"{domain_name}.",
                 target=route53.RecordTarget.from_alias(
