@@ -45,12 +45,16 @@ class OtherOrigins:
         origins = cors.allow_origins
         # Several origins cannot be compared there; those answers tell nothing that a stranger may not know.
         origin = f"'{origins[0]}'" if len(origins) == 1 else "method.request.header.origin"
+        headers = {"Access-Control-Allow-Origin": origin}
+        if cors.allow_credentials:
+            headers["Access-Control-Allow-Credentials"] = "'true'"
         for response in (apigateway.ResponseType.DEFAULT_4_XX, apigateway.ResponseType.DEFAULT_5_XX):
-            api.add_gateway_response(
-                f"Cors{response.response_type}",
-                type=response,
-                response_headers={"Access-Control-Allow-Origin": origin},
-            )
+            api.add_gateway_response(f"Cors{response.response_type}", type=response, response_headers=headers)
+
+    @property
+    def answers_differ(self) -> bool:
+        """Whether an answer depends on the origin that asks."""
+        return "*" not in self._cors.allow_origins
 
     @property
     def task_environment(self) -> dict[str, str]:
