@@ -1,7 +1,7 @@
 """The stage of an API: its access log, and its settings for each method."""
 
 import json
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_logs as logs
@@ -10,14 +10,13 @@ from constructs import Construct
 from constructs_lib._api_options import ApiOptions
 from constructs_lib._validation import refusal
 
-__all__ = ["DEFAULT_STAGE", "EVERY_METHOD", "caches", "check_stage", "stage_options"]
+__all__ = ["DEFAULT_STAGE", "EVERY_METHOD", "MethodSettings", "check_stage", "stage_options"]
 
 DEFAULT_STAGE: Final = "prod"
 EVERY_METHOD: Final = "* /*"
+_CACHING: Final = ("cache_data_encrypted", "cache_ttl", "caching_enabled")
 _SETTINGS: Final = (
-    "cache_data_encrypted",
-    "cache_ttl",
-    "caching_enabled",
+    *_CACHING,
     "data_trace_enabled",
     "logging_level",
     "metrics_enabled",
@@ -74,31 +73,54 @@ def check_stage(scope: Construct, options: ApiOptions) -> None:
         )
 
 
-def caches(options: ApiOptions, key: str) -> bool:
-    """Whether the answers of a method are kept."""
-    settings = options.get("method_settings", {})
-    found = settings.get(key) or settings.get(EVERY_METHOD)
-    return bool(found and found.caching_enabled)
+class MethodSettings(NamedTuple):
+    """What is set for every method, and all that applies to each method with settings of its own, by its key."""
+
+    every: dict[str, Any]
+    own: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, options: ApiOptions, *, uncached: str | None) -> "MethodSettings":
+        """What the options say; answers of the method ``uncached`` are only kept if its own settings say so.
+
+        Settings of a method take the place of the stage's as a whole, so that these are repeated in them.
+        """
+        given = options.get("method_settings", {})
+        every, throttle = _values(given.get(EVERY_METHOD)), options.get("throttle")
+        if throttle:
+            every |= {"throttling_rate_limit": throttle.rate_limit, "throttling_burst_limit": throttle.burst_limit}
+        own = {key: _values(settings) for key, settings in given.items() if key != EVERY_METHOD}
+        if uncached and every.get("caching_enabled"):
+            own[uncached] = {"caching_enabled": False, **own.get(uncached, {})}
+        # Those of the stage have the answers to GET kept, and no others.
+        others = {name: value for name, value in every.items() if name not in _CACHING}
+        own = {key: (every if key.startswith("GET ") else others) | settings for key, settings in own.items()}
+        for settings in (every, *own.values()):
+            if settings.get("caching_enabled"):
+                settings.setdefault("cache_data_encrypted", True)
+        return cls(every, own)
+
+    def caches(self, key: str) -> bool:
+        """Whether answers of a method may be kept."""
+        kept: bool = self.own.get(key, {}).get("caching_enabled", self.every.get("caching_enabled", False))
+        return kept
 
 
-def stage_options(options: ApiOptions, access_log: logs.ILogGroup | logs.LogGroup) -> apigateway.StageOptions:
+def stage_options(
+    options: ApiOptions, settings: MethodSettings, access_log: logs.ILogGroup | logs.LogGroup
+) -> apigateway.StageOptions:
     """The stage as the CDK describes it."""
-    settings = dict(options.get("method_settings", {}))
-    every = _values(settings.pop(EVERY_METHOD, None))
-    throttle = options.get("throttle")
-    if throttle:
-        every |= {"throttling_rate_limit": throttle.rate_limit, "throttling_burst_limit": throttle.burst_limit}
     return apigateway.StageOptions(
         stage_name=options.get("stage_name", DEFAULT_STAGE),
         access_log_destination=cast(
-            "apigateway.IAccessLogDestination", apigateway.LogGroupLogDestination(cast("logs.ILogGroup", access_log))
+            "apigateway.IAccessLogDestination", apigateway.LogGroupLogDestination(cast("Any", access_log))
         ),
         access_log_format=apigateway.AccessLogFormat.custom(json.dumps(_ACCESS_LOG)),
         method_options={
-            _stage_key(key): apigateway.MethodDeploymentOptions(**_values(given)) for key, given in settings.items()
+            _stage_key(key): apigateway.MethodDeploymentOptions(**values) for key, values in settings.own.items()
         }
         or None,
-        **every,
+        **settings.every,
     )
 
 
@@ -108,9 +130,4 @@ def _stage_key(key: str) -> str:
 
 
 def _values(settings: apigateway.MethodDeploymentOptions | None) -> dict[str, Any]:
-    if settings is None:
-        return {}
-    values = {name: getattr(settings, name) for name in _SETTINGS}
-    if values["caching_enabled"] and values["cache_data_encrypted"] is None:
-        values["cache_data_encrypted"] = True
-    return values
+    return {name: value for name in _SETTINGS if (value := getattr(settings, name, None)) is not None}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+import aws_cdk as cdk
 from constructs import Construct
 
 from constructs_lib._address import Address, DispatchTarget, Loaded, physical_name
@@ -47,6 +48,7 @@ class ApiTaskStatus(DispatchTarget):
             loaded=Loaded(code.source, ()),
             dead_letter_queue=None,
             task_environment=environment,
+            timeout=cdk.Duration.seconds(contract.API_MAX_TIMEOUT_SECONDS),
             described=described,
         )
         store.grant_read(self.function)

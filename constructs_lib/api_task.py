@@ -131,7 +131,11 @@ class ApiTask(DispatchTarget):
         return self._arn
 
     def grant_invoke(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let ``grantee`` call the method, where its authorization is "iam"."""
+        """Let ``grantee`` call the method, where its authorization is "iam".
+
+        A path's parameter is ``*`` to IAM, which takes slashes too: who may call ``GET /orders/{id}`` may call
+        ``GET /orders/{id}/lines``.
+        """
         return iam.Grant.add_to_principal(grantee=grantee, actions=["execute-api:Invoke"], resource_arns=[self.arn])
 
     def metric_requests(self, *, period: cdk.Duration | None = None) -> cloudwatch.Metric:

@@ -17,7 +17,7 @@ from constructs_lib._api_authorization import Authorizations, MethodAuthorizatio
 from constructs_lib._api_cors import OtherOrigins, check_cors
 from constructs_lib._api_options import ApiOptions, Authorization
 from constructs_lib._api_paths import ApiPath, ClaimedPaths
-from constructs_lib._api_stage import DEFAULT_STAGE, EVERY_METHOD, caches, check_stage, stage_options
+from constructs_lib._api_stage import DEFAULT_STAGE, EVERY_METHOD, MethodSettings, check_stage, stage_options
 from constructs_lib._api_status import ApiTaskStatus
 from constructs_lib._domain import ApiDomain, Tls, check_domain
 from constructs_lib._tags import add_tags, check_tags
@@ -85,6 +85,8 @@ class TaskApi(Construct):
         self.store: Final = store
         if store:
             self._paths.claim(self, "GET", self._status_path)
+        # A status that is kept would stay what it was at first.
+        self._settings: Final = MethodSettings.of(options, uncached=f"GET {status_path}" if store else None)
 
         name = physical_name(self)
         self.access_log: Final = options.get("access_log_group") or logs.LogGroup(
@@ -104,7 +106,7 @@ class TaskApi(Construct):
             disable_execute_api_endpoint=not reachable,
             binary_media_types=list(options.get("binary_media_types", ())) or None,
             cloud_watch_role=options.get("cloud_watch_role", False),
-            deploy_options=stage_options(options, self.access_log),
+            deploy_options=stage_options(options, self._settings, self.access_log),
         )
         tls.apply_to(self.api)
         self.authorizations: Final = Authorizations(self, "Authorizers")
@@ -249,10 +251,12 @@ class TaskApi(Construct):
     ) -> apigateway.Method:
         """Have ``function`` answer a method; ``query`` are parameters on which its answers depend."""
         keys: dict[str, bool] = {}
-        if caches(self._options, f"{method} {path.text}"):
+        if self._settings.caches(f"{method} {path.text}"):
             # Without them, one answer would be for every value.
             keys = {f"method.request.path.{name}": True for name in path.parameters}
             keys |= {f"method.request.querystring.{name}": False for name in query}
+            if self._cors and self._cors.answers_differ:
+                keys["method.request.header.Origin"] = False
         resource = self.api.root.resource_for_path(path.text)
         # By its name: the function may be in another stack, which refers to this API.
         arn = function_arn(function, function_name)

@@ -356,6 +356,55 @@ def test_answers_are_cached_encrypted_and_by_every_parameter() -> None:
     assert "CacheKeyParameters" not in method(stack, "PUT")["Integration"]
 
 
+@pytest.mark.parametrize(("origin", "keys"), [("https://a.example", ["method.request.header.Origin"]), ("*", [])])
+def test_cached_answers_are_kept_apart_by_origin_where_they_differ_by_it(origin: str, keys: list[str]) -> None:
+    stack = new_stack()
+    caching = apigateway.MethodDeploymentOptions(caching_enabled=True)
+    cors = apigateway.CorsOptions(allow_origins=[origin])
+    add_api_task(stack, api=add_api(stack, method_settings={"* /*": caching}, cors=cors), path="/{order_id}")
+    parameters = ["method.request.path.order_id", "method.request.querystring.verbose", *keys]
+    assert method(stack)["Integration"]["CacheKeyParameters"] == parameters
+
+
+def test_settings_of_a_method_come_on_top_of_those_of_all() -> None:
+    stack = new_stack()
+    every = apigateway.MethodDeploymentOptions(caching_enabled=True, metrics_enabled=True)
+    own = apigateway.MethodDeploymentOptions(throttling_rate_limit=5)
+    api = add_api(
+        stack,
+        throttle=apigateway.ThrottleSettings(rate_limit=100, burst_limit=50),
+        method_settings={"* /*": every, "GET /": own, "PUT /": own},
+    )
+    add_api_task(stack, "Get", api=api)
+    add_api_task(stack, "Put", api=api, method="PUT")
+    found = {each["HttpMethod"]: each for each in only(stack, "AWS::ApiGateway::Stage")["MethodSettings"]}
+    for verb in ("GET", "PUT"):
+        assert found[verb]["MetricsEnabled"] is True
+        assert (found[verb]["ThrottlingRateLimit"], found[verb]["ThrottlingBurstLimit"]) == (5, 50)
+    # For all methods it means those that only read.
+    assert found["GET"]["CachingEnabled"] is True
+    assert "CachingEnabled" not in found["PUT"]
+
+
+@pytest.mark.parametrize(
+    ("own", "cached"),
+    [
+        ({}, False),
+        ({"GET /tasks/{id}": apigateway.MethodDeploymentOptions(metrics_enabled=True)}, False),
+        ({"GET /tasks/{id}": apigateway.MethodDeploymentOptions(caching_enabled=True)}, True),
+    ],
+)
+def test_a_status_is_not_cached_along_with_everything(
+    own: dict[str, apigateway.MethodDeploymentOptions], *, cached: bool
+) -> None:
+    stack = new_stack()
+    caching = {"* /*": apigateway.MethodDeploymentOptions(caching_enabled=True)}
+    add_api_task(stack, api=add_api(stack, store=TaskStore(stack, "Store"), method_settings=caching | own))
+    settings = only(stack, "AWS::ApiGateway::Stage")["MethodSettings"]
+    [found] = [each for each in settings if each["ResourcePath"] == "/~1tasks~1{id}"]
+    assert found["CachingEnabled"] is cached
+
+
 def test_tags_reach_the_api_and_its_log() -> None:
     stack = new_stack()
     add_api_task(stack, api=add_api(stack, tags={"team": "shop"}))
@@ -484,8 +533,16 @@ def test_other_origins_may_call_and_read_answers_and_refusals() -> None:
     }
     responses = resources(stack, "AWS::ApiGateway::GatewayResponse")
     assert {each["ResponseType"] for each in responses} == {"DEFAULT_4XX", "DEFAULT_5XX"}
-    header = "gatewayresponse.header.Access-Control-Allow-Origin"
-    assert all(each["ResponseParameters"] == {header: "'https://shop.example'"} for each in responses)
+    headers = {"Origin": "'https://shop.example'", "Credentials": "'true'"}
+    expected = {f"gatewayresponse.header.Access-Control-Allow-{name}": value for name, value in headers.items()}
+    assert [each["ResponseParameters"] for each in responses] == [expected, expected]
+
+
+def test_refusals_allow_no_credentials_unless_answers_do() -> None:
+    stack = new_stack()
+    add_api_task(stack, api=add_api(stack, cors=apigateway.CorsOptions(allow_origins=["*"])))
+    for response in resources(stack, "AWS::ApiGateway::GatewayResponse"):
+        assert response["ResponseParameters"] == {"gatewayresponse.header.Access-Control-Allow-Origin": "'*'"}
 
 
 # --- 202 --------------------------------------------------------------------------------------------------------------
@@ -510,6 +567,7 @@ def test_status_is_read_from_the_store_by_one_function_that_may_do_nothing_else(
     assert len(resources(stack, "AWS::Lambda::Function", under="ApiStatus")) == 1
     variables = environment(stack, under="ApiStatus")
     assert variables["TASK_STORE"] == store.table_name
+    assert only(stack, "AWS::Lambda::Function", under="ApiStatus")["Timeout"] == 29
     assert environment(stack, under="Place")["TASK_API_STATUS_PATH"] == "/tasks/{id}"
     assert allowed(stack, "dynamodb:GetItem", under="ApiStatus")
     assert not allowed(stack, "dynamodb:PutItem", under="ApiStatus")
