@@ -1,6 +1,6 @@
 """The middleware around one task; loaded when there is any."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from runtime_lib.hooks import Middleware
     from runtime_lib.task import Task
 
-__all__ = ["wrapped"]
+__all__ = ["require_kinds", "wrapped"]
 
 
 def wrapped(task: "Task[..., Any]", context: "TaskContext") -> Callable[..., Any]:
@@ -22,8 +22,7 @@ def wrapped(task: "Task[..., Any]", context: "TaskContext") -> Callable[..., Any
         TaskDefinitionError: one of them is async, and the task is not.
     """
     layers = [*hooks.around, *(task.group.around() if task.group else ()), *task.middleware]
-    for layer in layers:
-        _require_kind(task, layer)
+    require_kinds(task, layers)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         call_next: Callable[[], Any] = partial(task.function, *args, **kwargs)
@@ -36,13 +35,19 @@ def wrapped(task: "Task[..., Any]", context: "TaskContext") -> Callable[..., Any
     return call
 
 
-def _require_kind(task: "Task[..., Any]", layer: "Middleware") -> None:
-    if hooks.is_async(layer) and not task.is_async:
-        name = getattr(layer, "__qualname__", layer)
-        raise TaskDefinitionError(
-            f"the middleware {name} is async and {task.name} is not, so that nothing awaits it: make the middleware "
-            "def (call_next() then returns an awaitable around an async task), or the task async"
-        )
+def require_kinds(task: "Task[..., Any]", layers: "Iterable[Middleware]") -> None:
+    """Refuse middleware that is async around a task that is not.
+
+    Raises:
+        TaskDefinitionError: one is.
+    """
+    for layer in layers:
+        if hooks.is_async(layer) and not (task.is_async or task.takes_batches):
+            name = getattr(layer, "__qualname__", layer)
+            raise TaskDefinitionError(
+                f"the middleware {name} is async and {task.name} is not, so that nothing awaits it: make the "
+                "middleware def (call_next() then returns an awaitable around an async task), or the task async"
+            )
 
 
 async def _awaited(call: Callable[[], Any]) -> Any:

@@ -85,6 +85,10 @@ class Task(Generic[P, R]):
         self.max_hops = max_hops
         self.is_async = bool(self.function.__code__.co_flags & _ASYNC)
         self.middleware = hooks.checked_middleware(self.name, middleware)
+        if self.middleware:
+            from runtime_lib.middleware_chain import require_kinds
+
+            require_kinds(self, self.middleware)
         self.group: TaskGroup | None = None
         self.signature = self._signature()
         if schedule is not None or default_args is not None:

@@ -246,6 +246,15 @@ def test_async_middleware_around_a_def_task_is_refused_with_what_to_do() -> None
     assert seen == []
 
 
+def test_a_tasks_own_async_middleware_is_refused_when_a_def_task_is_decorated() -> None:
+    async def timed(context: TaskContext, call_next: CallNext) -> Any: ...
+
+    with pytest.raises(TaskDefinitionError, match=r"timed is async and .*plain_function is not"):
+        task(middleware=[timed])(plain_function)
+    for decorated in (task(middleware=[timed])(async_function), batch_task(middleware=[timed])(batch_function)):
+        assert decorated.middleware == (timed,)
+
+
 def test_middleware_runs_around_eager_tasks_and_not_around_plain_calls() -> None:
     divide(1)
     assert seen == ["task"]
@@ -265,6 +274,12 @@ def test_what_is_no_middleware_is_refused_where_it_is_given(given: Any) -> None:
 
 
 def plain_function() -> None: ...
+
+
+async def async_function() -> None: ...
+
+
+def batch_function(items: list[int]) -> None: ...
 
 
 def test_a_task_without_middleware_loads_and_calls_nothing_for_it() -> None:
