@@ -28,6 +28,7 @@ class _Field:
     high: int
     names: tuple[str, ...] = ()
     special: str | None = None
+    has_steps: bool = True
 
     def number(self, text: str) -> int:
         """A value, given as a number or by its name."""
@@ -49,6 +50,8 @@ class _Field:
 
     def _part(self, part: str) -> range:
         base, slash, step = part.partition("/")
+        if slash and not self.has_steps:
+            raise ValueError(f"{self.name} is {part!r}: EventBridge has no steps there, list the values")
         low, dash, high = base.partition("-")
         if base == _EVERY:
             first, last = self.low, self.high
@@ -73,7 +76,7 @@ _MINUTE = _Field("minute", 0, 59)
 _HOUR = _Field("hour", 0, 23)
 _DAY = _Field("day of month", 1, 31, special=r"L|LW|(?P<day>\d{1,2})W")
 _MONTH = _Field("month", 1, 12, _MONTHS)
-_WEEK_DAY = _Field("day of week", 1, 7, _WEEK_DAYS, special=r"L|(?P<day>\w+)(?:L|#[1-5])")
+_WEEK_DAY = _Field("day of week", 1, 7, _WEEK_DAYS, special=r"L|(?P<day>\w+)(?:L|#[1-5])", has_steps=False)
 _YEAR = _Field("year", 1970, 2199)
 
 
@@ -177,11 +180,11 @@ def from_five_fields(text: str) -> Cron:
     assert len(fields) == _FIVE
     minute, hour, day, month, week_day = fields
     try:
-        week_days = _week_days(week_day)
+        days, week_days = _translated(_DAY, day), _week_days(week_day)
         cron = Cron(
             _translated(_MINUTE, minute),
             _translated(_HOUR, hour),
-            _translated(_DAY, day) if week_days == _EVERY else _ANY,
+            days if week_days == _EVERY else _ANY,
             _translated(_MONTH, month),
             _ANY if week_days == _EVERY else week_days,
             _EVERY,

@@ -14,8 +14,8 @@ from constructs_lib._cron import Cron, from_five_fields
 __all__ = ["Schedule", "cron_of", "moment_of"]
 
 _FORM: Final = re.compile(r"(cron|rate|at)\((.*)\)", re.DOTALL)
-_RATE: Final = re.compile(r"(\d+) +(minute|hour|day)(s?)")
-_AT: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}")
+_RATE: Final = re.compile(r"([1-9][0-9]*) (minute|hour|day)(s?)")
+_AT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
 _MINUTES: Final = {"day": 1_440, "hour": 60, "minute": 1}
 _TIME_ZONE_MAX_LENGTH: Final = 50
 _FIVE_FIELDS: Final = 5
@@ -53,7 +53,7 @@ class Schedule:
             )
         kind, content = form.groups()
         if kind == "cron":
-            Cron.parse(content)
+            object.__setattr__(self, "expression", str(Cron.parse(content)))  # (in one form: single spaces, capitals)
         elif kind == "rate":
             _check_rate(content)
         else:
@@ -174,7 +174,7 @@ def _check_time_zone(name: str) -> None:
 
 def _check_rate(content: str) -> None:
     rate = _RATE.fullmatch(content)
-    if rate is None or int(rate[1]) == 0:
+    if rate is None:
         raise ValueError(
             f"rate({content}): a rate is a whole number from 1 and its unit, as in rate(15 minutes), rate(1 hour)"
         )
