@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import aws_cdk as cdk
+import jsii
 from aws_cdk import aws_events as events
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
@@ -60,7 +61,8 @@ def send_to_event_bridge(scope: Construct, bucket: s3.IBucket | s3.Bucket) -> No
     """Have a bucket send what happens to its objects to EventBridge.
 
     A property of the bucket does it, without the function by which the CDK sets notifications. But that function sets
-    all of them: where the bucket has one, it has to know as well.
+    all of them, and so does the property: where the bucket has the function, it has to know, and the property is left
+    out, which would take the others away when it is added.
     """
     resource = bucket.node.default_child
     if not isinstance(resource, s3.CfnBucket):
@@ -71,7 +73,8 @@ def send_to_event_bridge(scope: Construct, bucket: s3.IBucket | s3.Bucket) -> No
             "made, or the task never runs",
         )
         return
-    resource.add_property_override("NotificationConfiguration.EventBridgeConfiguration.EventBridgeEnabled", value=True)
+    property_name = "NotificationConfiguration.EventBridgeConfiguration"
+    resource.add_property_override(property_name, cdk.Lazy.uncached_any(_UnlessSetByFunction(bucket)))
 
     def overwritten() -> list[str]:
         if all("EventBridgeConfiguration" in one for one in _set_by_function(bucket)):
@@ -83,6 +86,17 @@ def send_to_event_bridge(scope: Construct, bucket: s3.IBucket | s3.Bucket) -> No
         return [error]
 
     check_at_synth(scope, overwritten)
+
+
+@jsii.implements(cdk.IAnyProducer)
+class _UnlessSetByFunction:
+    """What turns on EventBridge; nothing where a function sets the bucket's notifications."""
+
+    def __init__(self, bucket: s3.IBucket | s3.Bucket) -> None:
+        self._bucket = bucket
+
+    def produce(self, _context: cdk.IResolveContext) -> dict[str, bool] | None:
+        return None if _set_by_function(self._bucket) else {"EventBridgeEnabled": True}
 
 
 def _set_by_function(bucket: s3.IBucket | s3.Bucket) -> list[dict[str, Any]]:
