@@ -2,7 +2,7 @@
 
 import ast
 import json
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import aws_cdk as cdk
 from constructs import Construct
@@ -14,12 +14,6 @@ from runtime_lib import contract
 from runtime_lib.contract import Priority
 
 __all__ = ["ScheduledArguments", "declared_arguments", "declared_priority"]
-
-# Parameters that the library fills by their name, and what annotations are made of that it fills none for.
-_FILLED_NAMES: Final = frozenset({"metadata", "headers"})
-_PLAIN_TYPES: Final = frozenset(
-    {"Any", "bool", "bytes", "date", "datetime", "dict", "float", "int", "list", "set", "str", "timedelta", "tuple"}
-)
 
 
 class ScheduledArguments(NamedTuple):
@@ -37,10 +31,6 @@ class ScheduledArguments(NamedTuple):
         parameters = definition.parameters
         positional = [*parameters.posonlyargs, *parameters.args]
         by_name = {one.arg: one for one in (*parameters.args, *parameters.kwonlyargs)}
-        optional = positional[len(positional) - len(parameters.defaults) :]
-        optional += [
-            one for one, value in zip(parameters.kwonlyargs, parameters.kw_defaults, strict=True) if value is not None
-        ]
         taken = [one.arg for one in positional[: len(self.args)]]
         problems = []
         if len(self.args) > len(positional) and parameters.vararg is None:
@@ -48,11 +38,7 @@ class ScheduledArguments(NamedTuple):
         if not parameters.kwarg:
             problems += [f"{name!r}, which is no parameter" for name in self.kwargs if name not in by_name]
         problems += [f"{name!r} in args and in kwargs" for name in self.kwargs if name in taken]
-        problems += [
-            f"nothing for {one.arg!r}"
-            for one in (*positional, *parameters.kwonlyargs)
-            if one not in optional and one.arg not in {*taken, *self.kwargs} and not _may_be_filled(one)
-        ]
+        problems += [f"nothing for {name!r}" for name in definition.required() if name not in {*taken, *self.kwargs}]
         if problems:
             raise refusal(
                 scope,
@@ -128,15 +114,6 @@ def declared_priority(source: SourceTree | None, definition: TaskDefinition | No
         raise TaskReferenceError(
             f"priority={declared!r} of @task: write Priority.HIGH or the like, or give priority to the construct"
         ) from None
-
-
-def _may_be_filled(parameter: ast.arg) -> bool:
-    """Whether the library passes it, as far as its name and annotation tell: a `ScheduledEvent` for one."""
-    if parameter.annotation is None:
-        return parameter.arg in _FILLED_NAMES
-    words = {node.id for node in ast.walk(parameter.annotation) if isinstance(node, ast.Name)}
-    texts = [node for node in ast.walk(parameter.annotation) if isinstance(node, ast.Constant) and node.value]
-    return parameter.arg in _FILLED_NAMES or bool(texts) or not words <= _PLAIN_TYPES
 
 
 def _refuse_tokens(scope: Construct, argument: str, value: Any) -> None:

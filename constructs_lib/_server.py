@@ -9,7 +9,7 @@ from aws_cdk import aws_sqs as sqs
 
 from constructs_lib._address import DispatchTarget, Loaded
 from constructs_lib._task_definition import TaskDefinition
-from constructs_lib._validation import check_at_synth
+from constructs_lib._validation import check_at_synth, refusal
 
 __all__ = ["TaskServer"]
 
@@ -36,6 +36,25 @@ class TaskServer(DispatchTarget):
     ) -> cloudwatch.Metric:
         """Tasks in the dead letter queue. Default: the maximum over 5 minutes."""
         return self.dead_letter_queue.metric_approximate_number_of_messages_visible(period=period, statistic=statistic)
+
+    def _require_no_arguments(self, definition: TaskDefinition, event: str) -> None:
+        """Refuse a task that would be dead-lettered each time, because what starts it has no arguments.
+
+        ``event`` is the type by which it gets what it has.
+
+        Raises:
+            ValueError: a parameter has neither a default nor a type that the library passes.
+        """
+        missing = definition.required()
+        if missing:
+            raise refusal(
+                self,
+                "task",
+                given=f"{definition.name!r} ({definition.path.name}:{definition.line}), which takes "
+                f"{', '.join(map(repr, missing))}",
+                allowed=f"a task that takes a {event}, a TaskContext, or nothing",
+                remedy=f"annotate the parameter with {event}, or give it a default",
+            )
 
     def _check_namespaces_at_synth(self, namespaces: Iterable[str], loaded: Loaded, *, delays: bool = True) -> None:
         """Fail the synthesis when a task of ``namespaces`` would reach this function, which cannot run it.

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from runtime_lib.contract import DEFAULT_NAMESPACE
 
@@ -58,6 +58,30 @@ class TaskDefinition:
     delays: str | None
     parameters: ast.arguments
     options: tuple[Option, ...]
+
+    def required(self) -> list[str]:
+        """The parameters without a default that the library does not pass, as far as names and annotations tell."""
+        positional = [*self.parameters.posonlyargs, *self.parameters.args]
+        required = positional[: len(positional) - len(self.parameters.defaults)]
+        by_name = zip(self.parameters.kwonlyargs, self.parameters.kw_defaults, strict=True)
+        required += [parameter for parameter, default in by_name if default is None]
+        return [one.arg for one in required if not _may_be_passed(one)]
+
+
+# Parameters that the library passes by their name, and what annotations are made of for which it passes nothing.
+_PASSED_NAMES: Final = frozenset({"metadata", "headers"})
+_PLAIN_TYPES: Final = frozenset(
+    {"Any", "bool", "bytes", "date", "datetime", "dict", "float", "int", "list", "set", "str", "timedelta", "tuple"}
+)
+
+
+def _may_be_passed(parameter: ast.arg) -> bool:
+    """Whether the library passes it: a `ScheduledEvent` for one, or what may be any such type."""
+    if parameter.annotation is None:
+        return parameter.arg in _PASSED_NAMES
+    words = {node.id for node in ast.walk(parameter.annotation) if isinstance(node, ast.Name)}
+    texts = [node for node in ast.walk(parameter.annotation) if isinstance(node, ast.Constant) and node.value]
+    return parameter.arg in _PASSED_NAMES or bool(texts) or not words <= _PLAIN_TYPES
 
 
 def group_options(options: Sequence[Option]) -> tuple[ast.expr | None, list[Option]]:

@@ -16,7 +16,7 @@ from constructs_lib._async_invocation import configure_async_invocation, refuse_
 from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of
 from constructs_lib._queue import dead_letters_of, given_dead_letter_queue
 from constructs_lib._server import TaskServer
-from constructs_lib._validation import named_by, refusal, require_duration, require_number
+from constructs_lib._validation import check_at_synth, named_by, refusal, require_duration, require_number
 from constructs_lib.managed_async_task import ManagedAsyncTask
 from constructs_lib.task_code import TaskCode
 from constructs_lib.task_store import StoreAccess
@@ -33,6 +33,7 @@ _PARALLELIZATION: Final = (1, 10)
 _RECORD_AGE_SECONDS: Final = (60, 86_400)  # (a stream keeps its records for a day)
 _RETRIES: Final = (0, 10_000)
 _DEFAULT_BATCH_SIZE: Final = 10
+_MAX_FILTERS: Final = 10  # (5 unless the account's quota was raised)
 
 
 class StreamTask(TaskServer):
@@ -102,6 +103,7 @@ class StreamTask(TaskServer):
         with named_by(self):
             definition = code.source.task(task)
         refuse_delays(self, definition, "which delivers the records of a stream again when it can")
+        self._require_no_arguments(definition, "StreamRecord")
         handler = handler_of(self, code, entry, default=contract.STREAM_TASK_HANDLER)
         check_function_options(self, options)
         stream_arn = _stream_of(self, table)
@@ -115,6 +117,7 @@ class StreamTask(TaskServer):
             remedy="leave it out for a day, as long as a stream keeps its records",
         )
         require_number(self, "retry_attempts", retry_attempts, *_RETRIES, remedy="leave it out for its default")
+        self._check_filters(filters)
         dead_letter_queue = given_dead_letter_queue(self, dead_letter_queue, dead_letter_task)
 
         self.address = Address.of_trigger(definition.name, store=store)
@@ -167,6 +170,18 @@ class StreamTask(TaskServer):
             remedy="leave it out for one batch of a shard at a time",
         )
 
+    def _check_filters(self, filters: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse filters that Lambda does not take, or that the CDK makes none of: all records would pass."""
+        if len(filters) > _MAX_FILTERS or not all(map(_is_filter, filters)):
+            raise refusal(
+                self,
+                "filters",
+                given=f"{len(filters)} filters" if len(filters) > _MAX_FILTERS else repr(filters),
+                allowed=f"up to {_MAX_FILTERS}, each as lambda_.FilterCriteria.filter makes it",
+                remedy='write filters=[lambda_.FilterCriteria.filter({"eventName": ["INSERT"]})]; one filter can have '
+                "several values",
+            )
+
     def metric_iterator_age(
         self, *, period: cdk.Duration | None = None, statistic: str = "Maximum"
     ) -> cdk.aws_cloudwatch.Metric:
@@ -176,17 +191,26 @@ class StreamTask(TaskServer):
 
 def _stream_of(scope: Construct, table: Table) -> str:
     require_same_environment(scope, "table", table)
-    arn = table.table_stream_arn
-    if arn is None:  # (of a TableV2 it never is: CloudFormation says whether there is a stream)
-        raise refusal(
-            scope,
-            "table",
-            given=f"{table.node.path}, which has no stream",
-            allowed="a table with a stream",
-            remedy="set stream=StreamViewType.NEW_AND_OLD_IMAGES of a Table, dynamo_stream=… of a TableV2, or "
-            "table_stream_arn of one that is imported",
-        )
-    return arn
+    refused = refusal(
+        scope,
+        "table",
+        given=f"{table.node.path}, which has no stream",
+        allowed="a table with a stream",
+        remedy="set stream=StreamViewType.NEW_AND_OLD_IMAGES of a Table, dynamo_stream=… of a TableV2, or "
+        "table_stream_arn of one that is imported",
+    )
+    if table.table_stream_arn is None:
+        raise refused
+    resource = table.node.default_child
+    if isinstance(resource, dynamodb.CfnGlobalTable):  # which has the ARN of a stream whether it has a stream or not
+        stack = cdk.Stack.of(table)
+
+        def without_stream() -> list[str]:  # (a replica that is added later brings one)
+            properties = stack.resolve(resource._cfn_properties)  # noqa: SLF001  (jsii does not read the public one)
+            return [] if properties.get("streamSpecification") else [str(refused)]
+
+        check_at_synth(scope, without_stream)
+    return table.table_stream_arn
 
 
 def _check_starting_position(scope: Construct, position: lambda_.StartingPosition) -> None:
@@ -198,6 +222,10 @@ def _check_starting_position(scope: Construct, position: lambda_.StartingPositio
             allowed="TRIM_HORIZON or LATEST",
             remedy="DynamoDB's streams cannot be read from a time on; tell old records by StreamRecord.changed_at",
         )
+
+
+def _is_filter(one: object) -> bool:
+    return isinstance(one, Mapping) and one.keys() == {"pattern"}
 
 
 def _retries(batch_size: int) -> int:
