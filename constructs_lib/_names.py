@@ -63,5 +63,5 @@ def require_same(scope: Construct, argument: str, described: str, **theirs: str 
             argument,
             given=f"{described} in {what} {value}",
             allowed=f"{what} {own}",
-            remedy=f"routes, dead letters and records do not cross {what}s: give that {what} a stack of its own",
+            remedy=f"routes, events, dead letters and records do not cross {what}s: give that one a stack of its own",
         )

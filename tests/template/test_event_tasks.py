@@ -1,14 +1,13 @@
-"""StreamTask and EventTask: what they deploy, and what they refuse."""
+"""EventTask: what it deploys and what it refuses, and what it has in common with StreamTask."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import aws_cdk as cdk
 import pytest
-from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_notifications as notifications
 from aws_cdk import aws_sqs as sqs
@@ -16,153 +15,18 @@ from aws_cdk.assertions import Annotations, Match, Template
 from cfnlint.api import lint
 
 from constructs_lib import EventTask, PayloadBucket, TaskStore
+from constructs_lib._rule_dead_letters import RuleDeadLetters
 from tests.apps import (
     add_invoice,
     add_plain_function,
     allowed,
     back_office,
-    environment,
     literal,
+    new_app,
     new_stack,
     only,
-    statements,
 )
 from tests.event_apps import add_changes, add_table, add_uploads
-
-MAPPING = "AWS::Lambda::EventSourceMapping"
-
-
-# --- StreamTask ------------------------------------------------------------------------------------------------------
-
-
-def test_a_stream_is_read_by_batches_whose_failures_are_reported_and_which_nothing_loses() -> None:
-    stack = new_stack()
-    add_changes(stack)
-    mapping = only(stack, MAPPING)
-    assert {name: mapping[name] for name in mapping if not isinstance(mapping[name], dict)} == {
-        "BatchSize": 10,
-        "BisectBatchOnFunctionError": True,
-        "FunctionResponseTypes": ["ReportBatchItemFailures"],
-        "MaximumRecordAgeInSeconds": 86_400,
-        "MaximumRetryAttempts": 100,
-        "StartingPosition": "TRIM_HORIZON",
-    }
-    assert mapping["EventSourceArn"]["Fn::GetAtt"][1] == "StreamArn"
-    queue = mapping["DestinationConfig"]["OnFailure"]["Destination"]
-    assert literal(queue).startswith("<TaskDeadLetters")
-    assert environment(stack, under="Changes")["TASK_NAME"] == "back_office.changes.on_change"
-    assert environment(stack, under="Changes")["TASK_MODULES"] == "back_office.changes"
-
-
-def test_a_stream_function_may_read_that_stream_and_write_dead_letters_only() -> None:
-    stack = new_stack()
-    add_changes(stack)
-    actions = {"DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"}
-    assert sorted(action for one in statements(stack, under="Changes") for action in _actions(one)) == sorted(
-        ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage", *(f"dynamodb:{action}" for action in actions)]
-    )
-    [stream] = allowed(stack, "dynamodb:ListStreams", under="Changes")
-    assert stream == literal(only(stack, MAPPING)["EventSourceArn"])
-
-
-def _plain_table(stack: cdk.Stack, **arguments: Any) -> dynamodb.Table:
-    key = dynamodb.Attribute(name="id", type=dynamodb.AttributeType.STRING)
-    arguments = {"stream": dynamodb.StreamViewType.NEW_IMAGE, **arguments}
-    return dynamodb.Table(stack, "Plain", partition_key=key, **arguments)
-
-
-def _actions(statement: dict[str, Any]) -> list[str]:
-    return statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-
-
-def test_a_stream_function_may_decrypt_with_the_tables_key() -> None:
-    stack = new_stack()
-    key = kms.Key(stack, "Key")
-    add_changes(stack, table=_plain_table(stack, encryption_key=key))
-    assert allowed(stack, "kms:Decrypt", under="Changes") == {f"<{stack.get_logical_id(key.node.default_child)}>"}
-
-
-def test_every_option_of_a_stream_reaches_the_mapping() -> None:
-    stack = new_stack()
-    add_changes(
-        stack,
-        table=_plain_table(stack),
-        starting_position=lambda_.StartingPosition.LATEST,
-        batch_size=500,
-        max_batching_window=cdk.Duration.seconds(5),
-        parallelization_factor=4,
-        bisect_batch_on_error=False,
-        max_record_age=cdk.Duration.hours(1),
-        retry_attempts=7,
-        filters=[lambda_.FilterCriteria.filter({"eventName": lambda_.FilterRule.is_equal("INSERT")})],
-        dead_letter_queue=sqs.Queue(stack, "Own"),
-    )
-    mapping = only(stack, MAPPING)
-    assert (mapping["StartingPosition"], mapping["BatchSize"], mapping["ParallelizationFactor"]) == ("LATEST", 500, 4)
-    assert (mapping["MaximumBatchingWindowInSeconds"], mapping["MaximumRecordAgeInSeconds"]) == (5, 3600)
-    assert (mapping["BisectBatchOnFunctionError"], mapping["MaximumRetryAttempts"]) == (False, 7)
-    assert mapping["FilterCriteria"] == {"Filters": [{"Pattern": '{"eventName":["INSERT"]}'}]}
-    assert literal(mapping["DestinationConfig"]["OnFailure"]["Destination"]).startswith("<Own")
-
-
-@pytest.mark.parametrize(("batch_size", "retries"), [(1, 10), (100, 1_000), (10_000, 10_000)])
-def test_a_batch_may_be_retried_as_often_as_all_its_records_need(batch_size: int, retries: int) -> None:
-    stack = new_stack()
-    add_changes(stack, batch_size=batch_size)
-    assert only(stack, MAPPING)["MaximumRetryAttempts"] == retries
-
-
-def test_a_dead_letter_that_is_sent_again_and_fails_is_not_lost() -> None:
-    stack = new_stack()
-    add_changes(stack)
-    config = only(stack, "AWS::Lambda::EventInvokeConfig")
-    assert config["MaximumRetryAttempts"] == 2
-    assert literal(config["DestinationConfig"]["OnFailure"]["Destination"]).startswith("<TaskDeadLetters")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"batch_size": 0}, "Shop/Changes: batch_size is 0, allowed is 1 to 10,000"),
-        ({"max_batching_window": cdk.Duration.minutes(6)}, "max_batching_window is 360 seconds, allowed is 0 to 300"),
-        ({"parallelization_factor": 11}, "parallelization_factor is 11, allowed is 1 to 10"),
-        ({"max_record_age": cdk.Duration.seconds(30)}, "max_record_age is 30 seconds, allowed is 60 to 86,400 seconds"),
-        ({"retry_attempts": 10_001}, "retry_attempts is 10001, allowed is 0 to 10,000"),
-        (
-            {"starting_position": lambda_.StartingPosition.AT_TIMESTAMP},
-            "starting_position is AT_TIMESTAMP, allowed is TRIM_HORIZON or LATEST",
-        ),
-        (
-            {"task": "back_office.changes:later"},
-            r"task is 'back_office.changes.later' \(changes.py:\d+\), which uses RetryLater, allowed is a task that",
-        ),
-        ({"task": "back_office.changes:on_chang"}, "on_chang.*did you mean 'on_change'|Shop/Changes: "),
-        ({"memory_size": 64}, "memory_size is 64 MiB"),
-    ],
-)
-def test_what_a_stream_does_not_take_is_refused(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        add_changes(new_stack(), **arguments)
-
-
-def test_a_table_without_a_stream_is_refused_with_what_to_set() -> None:
-    stack = new_stack()
-    table = _plain_table(stack, stream=None)
-    with pytest.raises(ValueError, match=r"table is Shop/Plain, which has no stream, allowed .* dynamo_stream="):
-        add_changes(stack, table=table)
-
-
-def test_an_imported_table_with_its_stream_is_taken() -> None:
-    stack = new_stack(env=cdk.Environment(account="123456789012", region="us-east-1"))
-    arn = "arn:aws:dynamodb:us-east-1:123456789012:table/Orders"
-    table = dynamodb.Table.from_table_attributes(
-        stack, "Table", table_arn=arn, table_stream_arn=f"{arn}/stream/2026-01-01T00:00:00.000"
-    )
-    add_changes(stack, table=table)
-    assert allowed(stack, "dynamodb:GetRecords", under="Changes") == {f"{arn}/stream/2026-01-01T00:00:00.000"}
-
-
-# --- EventTask -------------------------------------------------------------------------------------------------------
 
 
 def test_uploads_to_a_bucket_of_the_app_run_the_task_without_a_function_that_sets_notifications() -> None:
@@ -218,7 +82,7 @@ def test_events_that_fail_are_retried_and_then_in_the_dead_letter_queue_whoever_
                             {
                                 "Action": "sqs:SendMessage",
                                 "Principal": {"Service": "events.amazonaws.com"},
-                                "Condition": {"ArnEquals": {"aws:SourceArn": Match.any_value()}},
+                                "Condition": {"ArnLike": {"aws:SourceArn": [Match.any_value()]}},
                             }
                         ),
                     ]
@@ -226,6 +90,55 @@ def test_events_that_fail_are_retried_and_then_in_the_dead_letter_queue_whoever_
             }
         },
     )
+
+
+def _rules_that_may_write(stack: cdk.Stack) -> list[str]:
+    policies = Template.from_stack(stack).find_resources("AWS::SQS::QueuePolicy").values()
+    written = [one for policy in policies for one in policy["Properties"]["PolicyDocument"]["Statement"]]
+    [statement] = [one for one in written if one["Effect"] == "Allow"]
+    arns = statement["Condition"]["ArnLike"]["aws:SourceArn"]
+    return [literal(arn).removeprefix("arn:<AWS::Partition>:events:<AWS::Region>:<AWS::AccountId>:") for arn in arns]
+
+
+def test_the_rules_of_a_stack_share_one_statement_because_sqs_takes_twenty() -> None:
+    stack = new_stack()
+    bus = events.EventBus(stack, "Bus")
+    for number in range(3):
+        add_uploads(stack, f"On{number}", event_pattern=PATTERN, event_bus=bus if number == 2 else None)
+    found = Template.from_stack(stack).find_resources("AWS::Events::Rule").values()
+    names = sorted(rule["Properties"]["Name"] for rule in found)
+    assert sorted(_rules_that_may_write(stack)) == sorted(
+        [f"rule/{names[0]}", f"rule/{names[1]}", f"rule/*{names[2]}"]
+    ), "behind the name of its bus, unless that is the default one"
+
+
+def test_a_dead_letter_queue_of_another_stack_does_not_tie_the_stacks_together() -> None:
+    app = new_app()
+    here, there = cdk.Stack(app, "Here"), cdk.Stack(app, "There")
+    uploads = add_uploads(here, event_pattern=PATTERN, dead_letter_queue=sqs.Queue(there, "Own"))
+    add_uploads(here, "Others", event_pattern=PATTERN, dead_letter_task=add_invoice(there))
+    [rule, _] = Template.from_stack(here).find_resources("AWS::Events::Rule").values()
+    assert rule["Properties"]["Targets"][0]["DeadLetterConfig"]["Arn"] == here.resolve(
+        uploads.dead_letter_queue.queue_arn
+    )
+    assert [one.node.id for one in there.dependencies] == []
+
+
+def test_more_rules_than_a_queues_policy_holds_are_refused() -> None:
+    def with_rules(count: int) -> cdk.Stack:
+        stack = new_stack()
+        rules = RuleDeadLetters.of(sqs.Queue(stack, "Own"))
+        for number in range(count):
+            rules.add(f"arn:aws-us-gov:events:us-gov-west-1:123456789012:rule/*{number:064}")
+        return stack
+
+    document = only(with_rules(60), "AWS::SQS::QueuePolicy")["PolicyDocument"]
+    assert len(json.dumps(document, separators=(",", ":"))) < 8_192 - 200, "there is room for TLS alone"
+    stack = with_rules(61)
+    with pytest.raises(
+        RuntimeError, match="Shop/Own is the dead letter queue of 61 EventTasks, and its policy has room"
+    ):
+        Template.from_stack(stack)
 
 
 def test_only_the_rule_may_invoke_the_function() -> None:
@@ -274,14 +187,37 @@ PATTERN = events.EventPattern(source=["shop"])
         ({"delivery_retry_attempts": 186}, "delivery_retry_attempts is 186, allowed is 0 to 185"),
         ({"max_delivery_age": cdk.Duration.hours(25)}, "max_delivery_age is 90000 seconds"),
         ({"task": "back_office.changes:later"}, "which uses RetryLater"),
+        (
+            {"task": "back_office.changes:numbered"},
+            "which takes 'event', 'number', allowed is a task that takes a BusE",
+        ),
+        ({"event_pattern": PATTERN, "kinds": ["Object Deleted"]}, "event_pattern is given with kinds"),
+        ({"dead_letter_queue": "sqs-key"}, "dead_letter_queue is Shop/Own, which is encrypted with alias/aws/sqs"),
     ],
 )
 def test_what_events_do_not_take_is_refused(arguments: dict[str, Any], message: str) -> None:
     stack = new_stack()
-    made = {"uploads": lambda: s3.Bucket(stack, "Bucket"), "bus": lambda: events.EventBus(stack, "Bus")}
+    made: dict[str, Callable[[], Any]] = {
+        "uploads": lambda: s3.Bucket(stack, "Bucket"),
+        "bus": lambda: events.EventBus(stack, "Bus"),
+        "sqs-key": lambda: sqs.Queue(stack, "Own", encryption=sqs.QueueEncryption.KMS_MANAGED),
+    }
     arguments = {name: made.get(str(value), lambda value=value: value)() for name, value in arguments.items()}
     with pytest.raises(ValueError, match=f"Shop/Uploads: .*{message}|Shop/Uploads: {message}"):
         add_uploads(stack, **arguments)
+
+
+def test_what_happens_in_another_region_is_refused() -> None:
+    app = new_app()
+    here, there = (
+        cdk.Stack(app, name, env=cdk.Environment(account="123456789012", region=region))
+        for name, region in (("Here", "us-east-1"), ("There", "eu-west-1"))
+    )
+    with pytest.raises(ValueError, match="bucket is There/Bucket in region eu-west-1, allowed is region us-east-1"):
+        add_uploads(here, bucket=s3.Bucket(there, "Bucket", bucket_name="uploads"))
+    bus = events.EventBus(there, "Bus", event_bus_name="orders")
+    with pytest.raises(ValueError, match="event_bus is There/Bus in region eu-west-1, allowed is region us-east-1"):
+        add_uploads(here, "Orders", event_pattern=PATTERN, event_bus=bus)
 
 
 def test_an_imported_bucket_has_to_send_its_events_by_itself() -> None:
@@ -302,26 +238,37 @@ def test_notifications_that_would_take_eventbridge_away_are_refused_at_synth() -
         Template.from_stack(stack)
 
 
-def test_notifications_beside_eventbridge_are_fine() -> None:
+def test_notifications_beside_eventbridge_stay_what_the_cdks_function_makes_them() -> None:
     stack = new_stack()
     bucket = s3.Bucket(stack, "Bucket", event_bridge_enabled=True)
     add_uploads(stack, bucket=bucket)
     bucket.add_event_notification(
         s3.EventType.OBJECT_REMOVED, notifications.SqsDestination(sqs.Queue(stack, "Removed"))
     )
-    Template.from_stack(stack)
+    [made] = Template.from_stack(stack).find_resources("AWS::S3::Bucket").values()
+    assert "Properties" not in made, "a property of the bucket would take away what the function has set"
+    assert only(stack, "Custom::S3BucketNotifications")["NotificationConfiguration"].keys() == {
+        "EventBridgeConfiguration",
+        "QueueConfigurations",
+    }
 
 
 def test_eventbridge_may_write_to_an_encrypted_queue_of_yours_and_an_imported_one_is_warned_of() -> None:
     stack = new_stack()
     key = kms.Key(stack, "Key")
-    add_uploads(stack, dead_letter_queue=sqs.Queue(stack, "Own", encryption_master_key=key))
-    [*_, statement] = only(stack, "AWS::KMS::Key")["KeyPolicy"]["Statement"]
+    own = sqs.Queue(stack, "Own", encryption_master_key=key)
+    add_uploads(stack, dead_letter_queue=own)
+    add_uploads(stack, "Second", dead_letter_queue=own)
+    [_, statement] = only(stack, "AWS::KMS::Key")["KeyPolicy"]["Statement"]
     assert statement["Principal"] == {"Service": "events.amazonaws.com"}
     assert statement["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
     arn = f"arn:aws:sqs:{stack.region}:{stack.account}:theirs"
     add_uploads(stack, "Other", dead_letter_queue=sqs.Queue.from_queue_arn(stack, "Theirs", arn))
     Annotations.from_stack(stack).has_warning("/Shop/Other", Match.string_like_regexp(".*let the rule Shop/Other/Rule"))
+    theirs = kms.Key.from_key_arn(stack, "TheirKey", f"arn:aws:kms:{stack.region}:{stack.account}:key/theirs")
+    add_uploads(stack, "Last", dead_letter_queue=sqs.Queue(stack, "WithTheirs", encryption_master_key=theirs))
+    warning = Match.string_like_regexp(".*let events.amazonaws.com use the key there")
+    Annotations.from_stack(stack).has_warning("/Shop/WithTheirs/TaskRules", warning)
 
 
 # --- Both ------------------------------------------------------------------------------------------------------------
