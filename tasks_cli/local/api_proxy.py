@@ -133,20 +133,21 @@ class _Handler(BaseHTTPRequestHandler):
         if "transfer-encoding" in self.headers:
             self.close_connection = True  # nothing tells where the next request begins
             return _Answer.of_proxy(411, "say how long the body is: Content-Length")
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        kept = self.headers.items()
-        headers = [
-            (name, value) for name, value in kept if name.lower() not in {*_OF_A_CONNECTION, "x-forwarded-proto"}
-        ]
+        length = self.headers.get("content-length", "0")
+        if not length.isdecimal():
+            self.close_connection = True
+            return _Answer.of_proxy(400, f"Content-Length is {length!r}, allowed is a number of bytes")
+        body = self.rfile.read(int(length))
+        dropped = {*_OF_A_CONNECTION, "x-forwarded-prefix", "x-forwarded-proto"}
+        headers = [(name, value) for name, value in self.headers.items() if name.lower() not in dropped]
         headers.append(("X-Forwarded-Proto", "http"))  # as the client came, whatever the local cloud speaks
         path = self.path
-        if self.headers.get("host", "").partition(":")[0] not in self._proxy.domain_names:
+        if self.headers.get("host", "").partition(":")[0].lower() not in self._proxy.domain_names:
             mount = self._mount()
             if mount is None:
                 prefixes = ", ".join(f"{mount.prefix}/" for mount in self._proxy.mounted)
                 return _Answer.of_proxy(404, f"no API is here; they are at {prefixes}")
             path = mount.api.stage_path + (self.path.removeprefix(mount.prefix) or "/")
-            headers = [pair for pair in headers if pair[0].lower() != "x-forwarded-prefix"]
             headers.append(("X-Forwarded-Prefix", mount.prefix or "/"))
         return self._ask(path, headers, body)
 

@@ -205,7 +205,13 @@ def test_addresses_that_are_answered_lead_through_the_proxy(proxy: ApiProxy) -> 
 
 
 def test_proxy_passes_domain_names_on(proxy: ApiProxy) -> None:
-    assert ask(proxy, "GET", "/v1/orders/7").body == {"id": 7, "verbose": False}
+    for host in (SHOP, SHOP.upper()):
+        assert ask(proxy, "GET", "/v1/orders/7", host=host).body == {"id": 7, "verbose": False}
+
+
+def test_clients_do_not_say_where_the_proxy_has_an_api(proxy: ApiProxy) -> None:
+    answer = ask(proxy, "GET", "/v1/files/a", X_Forwarded_Prefix="/elsewhere")
+    assert answer.body["url"] == f"http://{SHOP}/v1/x"
 
 
 def test_proxy_passes_every_method_on(proxy: ApiProxy) -> None:

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -36,27 +37,46 @@ def test_a_port_that_is_taken_is_named() -> None:
             ApiProxy(Cloud(url="http://127.0.0.1:9"), mounts([api("Shop/Api")]), port=port)
 
 
-def test_a_cloud_that_has_ended_is_a_bad_gateway() -> None:
+@pytest.fixture
+def proxy() -> Iterator[ApiProxy]:
+    """A proxy before a cloud that has ended."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
     with ApiProxy(Cloud(url=url), mounts([api("Shop/Api")])) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        connection = http.client.HTTPConnection(proxy.url.partition("//")[2], timeout=10)
-        try:
-            connection.request("GET", "/orders")
-            answer = connection.getresponse()
-            assert answer.status == 502
-            assert f"the local cloud at {url} did not answer" in json.loads(answer.read())["message"]
-            connection.putrequest("POST", "/orders")
-            connection.putheader("Transfer-Encoding", "chunked")
-            connection.endheaders()
-            assert connection.getresponse().status == 411
-        finally:
-            connection.close()
-            proxy.shutdown()
-            thread.join()
+        yield proxy
+        proxy.shutdown()
+        thread.join()
+
+
+def ask(proxy: ApiProxy, method: str, **headers: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(proxy.url.partition("//")[2], timeout=10)
+    try:
+        connection.putrequest(method, "/orders")
+        for name, value in headers.items():
+            connection.putheader(name.replace("_", "-"), value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())["message"]
+    finally:
+        connection.close()
+
+
+def test_a_cloud_that_has_ended_is_a_bad_gateway(proxy: ApiProxy) -> None:
+    status, message = ask(proxy, "GET")
+    assert status == 502
+    assert f"the local cloud at {proxy.cloud.url} did not answer" in message
+
+
+def test_a_body_of_unknown_length_is_refused(proxy: ApiProxy) -> None:
+    assert ask(proxy, "POST", Transfer_Encoding="chunked")[0] == 411
+    for length in ("x", "-1", ""):
+        assert ask(proxy, "POST", Content_Length=length) == (
+            400,
+            f"Content-Length is {length!r}, allowed is a number of bytes",
+        )
 
 
 def test_addresses_of_api_gateway_become_those_of_this_machine() -> None:
