@@ -129,11 +129,15 @@ def check_delivery(
     )
 
 
-def warn_of_doubts(scope: Construct, when: Schedule, *, end: datetime | None, now: datetime) -> None:
+def warn_of_doubts(
+    scope: Construct, when: Schedule, *, start: datetime | None, end: datetime | None, now: datetime
+) -> None:
     """Warn of what is probably not meant."""
     moment, cron = moment_of(when), cron_of(when)
     if moment and moment <= now:
         warn(scope, "schedule-in-the-past", f"{when} was {now - moment} ago, and does not run (again)")
+    if start and start <= now:
+        warn(scope, "schedule-in-the-past", f"start was {start}: it is left out, for AWS would refuse it")
     if end and end <= now:
         warn(scope, "schedule-in-the-past", f"end is {end}, and the task does not run any more")
     if cron is None:

@@ -136,6 +136,7 @@ class ScheduledTask(TaskServer):
         check_period(self, when, start, end)
         dead_letter_queue = given_dead_letter_queue(self, dead_letter_queue, dead_letter_task)
 
+        now = datetime.now(UTC)
         name = physical_name(self)
         if code and definition:
             self._serve(
@@ -192,13 +193,13 @@ class ScheduledTask(TaskServer):
                 max_event_age=max_delivery_age,
             ),
             enabled=enabled,
-            start=start and start.astimezone(UTC),
+            start=start.astimezone(UTC) if start and start > now else None,  # AWS refuses one that has passed
             end=end and end.astimezone(UTC),
             time_window=scheduler.TimeWindow.flexible(flexible_window) if flexible_window else None,
         )
         if self.target is self:
             self.schedule.node.add_dependency(self.function)  # by strings it does not: a run would find no function
-        warn_of_doubts(self, when, end=end, now=datetime.now(UTC))
+        warn_of_doubts(self, when, start=start, end=end, now=now)
 
     def grant_dispatch(self, grantee: iam.IGrantable, *, delayed: bool = False) -> None:
         """See `DispatchTarget.grant_dispatch`; it leads to where the task is served."""

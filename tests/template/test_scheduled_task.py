@@ -145,6 +145,12 @@ def test_every_option_reaches_the_schedule() -> None:
     assert task.alarms == ()
 
 
+def test_a_start_that_has_passed_is_left_out_for_aws_refuses_it() -> None:
+    stack = new_stack()
+    add_nightly(stack, start=datetime.now(UTC) - timedelta(minutes=1))
+    assert "StartDate" not in schedule_of(stack)
+
+
 def test_the_decorator_says_when_and_with_what_unless_the_construct_does() -> None:
     stack = new_stack()
     ScheduledTask(stack, "Declared", code=back_office(), task="back_office.reports:declared")
@@ -338,6 +344,7 @@ def test_a_target_that_does_not_know_the_task_is_refused() -> None:
         ({"schedule": Schedule.cron(hour=2)}, "schedule-every-minute"),
         ({"schedule": "at(2020-01-01T00:00:00)"}, "schedule-in-the-past"),
         ({"end": datetime.now(UTC) - timedelta(days=1)}, "schedule-in-the-past"),
+        ({"start": datetime.now(UTC) - timedelta(days=1)}, "schedule-in-the-past"),
         ({"schedule": "0 0 31 * *"}, "schedule-skips-months"),
     ],
 )

@@ -15,7 +15,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 def doubts(schedule: Schedule) -> list[str]:
     """The ids of the warnings about it."""
     scope = Construct(cdk.App(), "Nightly")
-    warn_of_doubts(scope, schedule, end=None, now=NOW)
+    warn_of_doubts(scope, schedule, start=None, end=None, now=NOW)
     return [str(entry.data).rpartition(":")[2].removesuffix("]") for entry in scope.node.metadata]
 
 
