@@ -5,12 +5,11 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from runtime_lib.contract import ENV_ROUTE_PREFIX, METADATA_KEY, Priority
+from runtime_lib.contract import ENV_ROUTE_PREFIX, METADATA_KEY, Priority, task_route_variable
 from tasks_cli import stacks
 from tasks_cli.cloud import Cloud
 from tasks_cli.errors import CliError, UsageError
 
-_SERVES_ONE_TASK = "ManagedAsyncTask"
 _PRIORITY_SUFFIX = re.compile(f"__({'|'.join(Priority.__members__)})$")
 
 
@@ -29,6 +28,11 @@ class Function(NamedTuple):
     store: dict[str, str]
     """The environment variables that say where its tasks are recorded; none if they are not."""
     dead_letter_queue: str
+
+    @property
+    def own_routes(self) -> dict[str, str]:
+        """The tasks that have a route of their own to here, with its variable; none of a server of namespaces."""
+        return {task: variable for task in self.tasks if (variable := task_route_variable(task)) in self.routes}
 
 
 class Queue(NamedTuple):
@@ -107,18 +111,19 @@ def namespace_of_task(deployed: Sequence[Function], task: str) -> str:
     Raises:
         CliError: no construct serves the task, or several do in different namespaces.
     """
-    servers = [function for function in deployed if task in function.tasks]
-    # A task's own queue comes before its namespace's server, whatever the namespace.
-    own = [function for function in servers if function.construct == _SERVES_ONE_TASK]
+    targets = [function for function in deployed if function.routes]
+    servers = [function for function in targets if task in function.tasks]
+    # A task's own route comes before that of its namespace, whatever the namespace.
+    own = [function for function in servers if task in function.own_routes]
     found = {function.tasks[task] for function in own or servers}
     if len(found) == 1:
         return found.pop()
     if found:
         raise CliError(f"several constructs serve {task!r}: choose one by --namespace {' or '.join(sorted(found))}")
-    known = sorted({name for function in deployed for name in function.tasks})
+    known = sorted({name for function in targets for name in function.tasks})
     near = get_close_matches(task, known, 1)
     raise CliError(
-        f"no deployed construct serves a task {task!r}"
+        f"no deployed construct takes dispatches of {task!r}"
         + (f": did you mean {near[0]!r}?" if near else f"; served are {', '.join(known) or '(none)'}")
         + " (a task that its source does not show is dispatched by --namespace)"
     )
@@ -133,8 +138,8 @@ def find_function(deployed: Sequence[Function], name: str) -> Function:
     named = [function for function in deployed if name in {function.name, function.path}]
     task = name.replace(":", ".")
     servers = [function for function in deployed if task in function.tasks]
-    # As for a dispatch, a task's own queue comes before its namespace's server.
-    found = named or [function for function in servers if function.construct == _SERVES_ONE_TASK] or servers
+    # As for a dispatch, a task's own route comes before that of its namespace.
+    found = named or [function for function in servers if task in function.own_routes] or servers
     if len(found) == 1:
         return found[0]
     if found:
@@ -162,7 +167,7 @@ def find_namespace(deployed: Sequence[Function], module: str) -> str:
     if found:
         raise CliError(f"several constructs serve {module!r}: choose one by --namespace {' or '.join(sorted(found))}")
     modules = {module for function in deployed if _namespaces(function) for module in function.modules}
-    tasks = {route for function in deployed if function.construct == _SERVES_ONE_TASK for route in function.routes}
+    tasks = {variable for function in deployed for variable in function.own_routes.values()}
     raise CliError(
         f"no deployed construct serves a namespace with tasks of {module!r}; served are the modules "
         f"{', '.join(sorted(modules)) or '(none)'} and, by their routes, the tasks "
@@ -172,8 +177,9 @@ def find_namespace(deployed: Sequence[Function], module: str) -> str:
 
 def _namespaces(function: Function) -> set[str]:
     """The namespaces that a function's routes are for, as they are spelled in the routes' variables."""
-    keys = (variable.removeprefix(ENV_ROUTE_PREFIX) for variable in function.routes)
-    return {_PRIORITY_SUFFIX.sub("", key) for key in keys if function.construct != _SERVES_ONE_TASK}
+    if function.own_routes:
+        return set()
+    return {_PRIORITY_SUFFIX.sub("", variable.removeprefix(ENV_ROUTE_PREFIX)) for variable in function.routes}
 
 
 def _function(name: str, stack: str, described: dict[str, object]) -> Function:

@@ -192,10 +192,17 @@ def served(construct: str, module: str, *variables: str, tasks: dict[str, str] |
 
 BACKGROUND = served("BackgroundTaskFunction", "shop.tasks", "TASK_ROUTE__DEFAULT")
 MAIL = served("PriorityTaskQueues", "shop.mail", "TASK_ROUTE__MAIL", "TASK_ROUTE__MAIL__HIGH", "TASK_ROUTE__MAIL__LOW")
-INVOICE = served("ManagedAsyncTask", "shop.tasks", "TASK_ROUTE__SHOP_TASKS_INVOICE")
+INVOICE = served(
+    "ManagedAsyncTask",
+    "shop.tasks",
+    "TASK_ROUTE__SHOP_TASKS_INVOICE",
+    "TASK_ROUTE__SHOP_TASKS_INVOICE__LANE_1",
+    tasks={"shop.tasks.invoice": "DEFAULT"},
+)
+NIGHTLY = served("ScheduledTask", "shop.mail", "TASK_ROUTE__MAIL_NIGHTLY", tasks={"mail.nightly": "DEFAULT"})
 HIGH = served("PriorityTaskQueues", "shop.urgent", "TASK_ROUTE__HIGH", "TASK_ROUTE__HIGH__HIGH")
 PLAIN = Function("plain", "Shop", "", "", "", (), {}, {}, {}, "")
-DEPLOYED = [BACKGROUND, MAIL, INVOICE, HIGH, PLAIN]
+DEPLOYED = [BACKGROUND, MAIL, INVOICE, NIGHTLY, HIGH, PLAIN]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +212,9 @@ def test_a_worker_works_for_the_server_of_its_module(module: str, namespace: str
     assert find_namespace(DEPLOYED, module) == namespace
 
 
-WELCOME = served("BackgroundTaskFunction", "shop.welcome", tasks={"mail.welcome": "MAIL", "mail.bye": "MAIL"})
+WELCOME = served(
+    "BackgroundTaskFunction", "shop.welcome", "TASK_ROUTE__MAIL", tasks={"mail.welcome": "MAIL", "mail.bye": "MAIL"}
+)
 
 
 def test_a_task_is_found_by_its_name_wherever_it_is_defined() -> None:
@@ -215,8 +224,14 @@ def test_a_task_is_found_by_its_name_wherever_it_is_defined() -> None:
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ("mail.welcom", "no deployed construct serves a task 'mail.welcom': did you mean 'mail.welcome'?"),
-        ("zzz", "no deployed construct serves a task 'zzz'; served are mail.bye, mail.welcome"),
+        (
+            "mail.welcom",
+            "no deployed construct takes dispatches of 'mail.welcom': did you mean 'mail.welcome'?",
+        ),
+        (
+            "zzz",
+            "no deployed construct takes dispatches of 'zzz'; served are mail.bye, mail.welcome",
+        ),
     ],
 )
 def test_a_task_that_nothing_serves_is_refused_with_the_nearest_name(task: str, message: str) -> None:
@@ -224,13 +239,21 @@ def test_a_task_that_nothing_serves_is_refused_with_the_nearest_name(task: str, 
         namespace_of_task([PLAIN, WELCOME], task)
 
 
-def test_a_task_with_a_queue_of_its_own_goes_there() -> None:
-    own = served("ManagedAsyncTask", "shop.welcome", tasks={"mail.welcome": "DEFAULT"})
+@pytest.mark.parametrize("construct", ["ManagedAsyncTask", "ScheduledTask"])
+def test_a_task_with_a_route_of_its_own_goes_there(construct: str) -> None:
+    own = served(construct, "shop.welcome", "TASK_ROUTE__MAIL_WELCOME", tasks={"mail.welcome": "DEFAULT"})
     assert namespace_of_task([WELCOME, own], "mail.welcome") == "DEFAULT"
 
 
+def test_a_task_is_not_dispatched_to_what_only_events_start() -> None:
+    api = served("ApiTask", "shop.welcome", tasks={"mail.welcome": "DEFAULT", "mail.show": "DEFAULT"})
+    assert namespace_of_task([api, WELCOME], "mail.welcome") == "MAIL"
+    with pytest.raises(CliError, match=re.escape("takes dispatches of 'mail.show'; served are mail.bye, mail.w")):
+        namespace_of_task([api, WELCOME], "mail.show")
+
+
 def test_a_task_of_two_namespaces_needs_one_of_them() -> None:
-    other = served("PriorityTaskQueues", "shop.welcome", tasks={"mail.welcome": "letters"})
+    other = served("PriorityTaskQueues", "shop.welcome", "TASK_ROUTE__LETTERS", tasks={"mail.welcome": "letters"})
     with pytest.raises(CliError, match="--namespace MAIL or letters"):
         namespace_of_task([WELCOME, other], "mail.welcome")
 

@@ -125,7 +125,7 @@ def test_a_source_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 # --- tasks invoke ----------------------------------------------------------------------------------------------------
 
 
-def deployed(name: str, construct: str, *tasks: str, route: str = "sqs:q") -> Function:
+def deployed(name: str, construct: str, *tasks: str, route: str = "sqs:q", variable: str = "R") -> Function:
     return Function(
         name=name,
         stack="Shop",
@@ -134,7 +134,7 @@ def deployed(name: str, construct: str, *tasks: str, route: str = "sqs:q") -> Fu
         trigger="",
         modules=(),
         tasks=dict.fromkeys(tasks, "DEFAULT"),
-        routes={"R": route},
+        routes={variable: route},
         store={},
         dead_letter_queue="",
     )
@@ -142,7 +142,7 @@ def deployed(name: str, construct: str, *tasks: str, route: str = "sqs:q") -> Fu
 
 FUNCTIONS = [
     deployed("Mail", "PriorityTaskQueues", "mail.send", "mail.refund"),
-    deployed("Refund", "ManagedAsyncTask", "mail.refund"),
+    deployed("Refund", "ManagedAsyncTask", "mail.refund", variable="TASK_ROUTE__MAIL_REFUND"),
     deployed("Show", "ApiTask", "shop.show"),
     deployed("List", "ApiTask", "shop.show"),
 ]
