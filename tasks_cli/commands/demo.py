@@ -105,8 +105,8 @@ def _print(result: "Result") -> None:
         return
     print(f"NOT accounted for: {len({problem.row for problem in result.unaccounted}):,}")
     for problem in result.unaccounted:
-        where = f"row {problem.row}" if isinstance(problem.row, int) else problem.row
-        print(f"  {where}, order {problem.order!r}: {problem.problem}")
+        where = f"row {problem.row}, order {problem.order!r}" if isinstance(problem.row, int) else problem.row
+        print(f"  {where}: {problem.problem}")
 
 
 def _print_storefront(result: "Result") -> None:

@@ -206,7 +206,7 @@ def _result(
         report=report,
         unaccounted=[
             *audit.problems,
-            *(Problem("GET /orders", one.order_id, one.problem) for one in placed if one.problem),
-            *([] if report else [Problem("schedule", "", "the nightly report did not come within a minute")]),
+            *(Problem(f"GET /orders/{one.order_id}", one.order_id, one.problem) for one in placed if one.problem),
+            *([] if report else [Problem("nightly report", "", "its schedule did not bring it within a minute")]),
         ],
     )
