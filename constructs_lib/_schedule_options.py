@@ -1,7 +1,7 @@
-"""When a ScheduledTask runs, within which bounds, and how its runs are delivered."""
+"""When a ScheduledTask runs, and within which bounds."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import aws_cdk as cdk
 from constructs import Construct
@@ -10,13 +10,14 @@ from constructs_lib._schedule import Schedule, cron_of, moment_of
 from constructs_lib._scheduler import serves
 from constructs_lib._source import SourceTree
 from constructs_lib._task_definition import TaskDefinition
-from constructs_lib._validation import refusal, require_duration, require_number, seconds, warn
-from runtime_lib import contract
+from constructs_lib._validation import refusal, require_duration, seconds, warn
 
 if TYPE_CHECKING:
     from constructs_lib._address import DispatchTarget, Loaded
 
-__all__ = ["check_delivery", "check_period", "schedule_of", "warn_of_doubts", "warn_of_unscheduled"]
+__all__ = ["check_period", "check_window", "schedule_of", "warn_of_doubts", "warn_of_unscheduled"]
+
+_MAX_WINDOW_MINUTES: Final = 1_440
 
 
 def schedule_of(
@@ -92,41 +93,23 @@ def check_period(scope: Construct, when: Schedule, start: datetime | None, end: 
         )
 
 
-def check_delivery(
-    scope: Construct, flexible_window: cdk.Duration | None, retry_attempts: int | None, max_age: cdk.Duration | None
-) -> None:
-    """Refuse a window and retries that Scheduler does not have.
+def check_window(scope: Construct, flexible_window: cdk.Duration | None) -> None:
+    """Refuse a window that Scheduler does not have.
 
     Raises:
-        ValueError: a number is outside what is allowed.
+        ValueError: it is outside what is allowed.
     """
     require_duration(
         scope,
         "flexible_window",
         flexible_window,
         60,
-        60 * contract.SCHEDULER_MAX_WINDOW_MINUTES,
+        60 * _MAX_WINDOW_MINUTES,
         remedy="leave it out to start on time",
     )
     window = seconds(flexible_window) if flexible_window else None
     if window is not None and window % 60:
         raise refusal(scope, "flexible_window", given=f"{window:g} seconds", allowed="whole minutes", remedy="round it")
-    require_number(
-        scope,
-        "delivery_retry_attempts",
-        retry_attempts,
-        0,
-        contract.SCHEDULER_MAX_RETRY_ATTEMPTS,
-        remedy="leave it out for as many as Scheduler makes",
-    )
-    require_duration(
-        scope,
-        "max_delivery_age",
-        max_age,
-        contract.SCHEDULER_MIN_EVENT_AGE_SECONDS,
-        contract.SCHEDULER_MAX_EVENT_AGE_SECONDS,
-        remedy="leave it out for a day, as long as Scheduler tries",
-    )
 
 
 def warn_of_doubts(

@@ -14,11 +14,12 @@ from constructs import Construct
 from constructs_lib._address import Address, Loaded, physical_name, require_same_environment
 from constructs_lib._async_invocation import check_async_invocation, configure_async_invocation, refuse_delays
 from constructs_lib._bucket_events import S3EventKind, pattern_of, send_to_event_bridge
+from constructs_lib._delivery import check_delivery
 from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of
 from constructs_lib._queue import dead_letters_of, given_dead_letter_queue
 from constructs_lib._rule_dead_letters import RuleDeadLetters, check_rule_dead_letters
 from constructs_lib._server import TaskServer
-from constructs_lib._validation import named_by, refusal, require_duration, require_number, warn
+from constructs_lib._validation import named_by, refusal, warn
 from constructs_lib.managed_async_task import ManagedAsyncTask
 from constructs_lib.task_code import TaskCode
 from constructs_lib.task_store import StoreAccess
@@ -26,9 +27,6 @@ from runtime_lib import contract
 
 __all__ = ["EventTask"]
 
-# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-retry-policy.html
-_DELIVERY_RETRIES: Final = (0, 185)
-_DELIVERY_AGE_SECONDS: Final = (60, 86_400)
 _KINDS: Final[Sequence[S3EventKind]] = ("Object Created",)
 _OF_BUCKET: Final = ("bucket", "prefix", "suffix", "kinds")
 _OF_PATTERN: Final = ("event_pattern", "event_bus")
@@ -108,20 +106,7 @@ class EventTask(TaskServer):
             max_event_age=max_event_age,
             instead="send the events to a queue, which a QueueTask serves,",
         )
-        require_number(
-            self,
-            "delivery_retry_attempts",
-            delivery_retry_attempts,
-            *_DELIVERY_RETRIES,
-            remedy="leave it out for as many as EventBridge makes",
-        )
-        require_duration(
-            self,
-            "max_delivery_age",
-            max_delivery_age,
-            *_DELIVERY_AGE_SECONDS,
-            remedy="leave it out for a day, as long as EventBridge tries",
-        )
+        check_delivery(self, retry_attempts=delivery_retry_attempts, max_age=max_delivery_age)
         dead_letter_queue = given_dead_letter_queue(self, dead_letter_queue, dead_letter_task)
         check_rule_dead_letters(self, dead_letter_queue)
         self._check_source(

@@ -12,11 +12,12 @@ from constructs import Construct
 
 from constructs_lib._address import Address, DispatchTarget, Loaded
 from constructs_lib._async_invocation import check_async_invocation, configure_async_invocation, refuse_delays
+from constructs_lib._delivery import check_delivery
 from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of
 from constructs_lib._names import physical_name, require_same
 from constructs_lib._queue import dead_letters_of, given_dead_letter_queue
 from constructs_lib._schedule import Schedule
-from constructs_lib._schedule_options import check_delivery, check_period, schedule_of, warn_of_doubts
+from constructs_lib._schedule_options import check_period, check_window, schedule_of, warn_of_doubts
 from constructs_lib._scheduled_arguments import ScheduledArguments, declared_arguments, declared_priority
 from constructs_lib._scheduler import ScheduleTarget, find_route
 from constructs_lib._server import TaskServer
@@ -132,7 +133,8 @@ class ScheduledTask(TaskServer):
             arguments = ScheduledArguments(list(args or ()), dict(kwargs or {}))
         if definition:
             arguments.check(self, definition)
-        check_delivery(self, flexible_window, delivery_retry_attempts, max_delivery_age)
+        check_window(self, flexible_window)
+        check_delivery(self, retry_attempts=delivery_retry_attempts, max_age=max_delivery_age)
         check_period(self, when, start, end)
         dead_letter_queue = given_dead_letter_queue(self, dead_letter_queue, dead_letter_task)
 

@@ -120,10 +120,6 @@ LAMBDA_MIN_EVENT_AGE_SECONDS: Final = 60
 LAMBDA_MAX_EVENT_AGE_SECONDS: Final = 21_600
 SCHEDULER_MAX_INPUT_BYTES: Final = 262_144
 """What a schedule sends to its target. (EventBridge Scheduler quotas)"""
-SCHEDULER_MIN_EVENT_AGE_SECONDS: Final = 60
-SCHEDULER_MAX_EVENT_AGE_SECONDS: Final = 86_400
-SCHEDULER_MAX_RETRY_ATTEMPTS: Final = 185
-SCHEDULER_MAX_WINDOW_MINUTES: Final = 1_440
 IAM_ROLE_POLICY_MAX_CHARACTERS: Final = 10_240
 """All inline policies of one role together, white space not counted. (IAM and AWS STS quotas)"""
 LAMBDA_RESPONSE_MAX_BYTES: Final = 6_291_556
