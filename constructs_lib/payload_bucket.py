@@ -18,6 +18,7 @@ __all__ = ["PayloadAccess", "PayloadBucket"]
 _NAME_MAX_LENGTH: Final = 63
 _LONGEST_REGION: Final = "ap-northeast-1"
 _LONGEST_SUFFIX: Final = f"-123456789012-{_LONGEST_REGION}"
+_OBJECTS: Final = f"/{contract.PAYLOAD_PREFIX}*"
 # A queue keeps a message for 14 days at most, and a dead letter queue for as long again. Days, as S3 counts.
 _DAY: Final = 86_400
 _SHORTEST_DAYS: Final = 30
@@ -42,17 +43,13 @@ class PayloadAccess(Construct):
 
     def sender_statements(self, scope: Construct) -> list[iam.PolicyStatement]:
         """What a sender needs besides its route: to put arguments there."""
-        return [
-            iam.PolicyStatement(actions=["s3:PutObject"], resources=[self._arn(scope, f"/{contract.PAYLOAD_PREFIX}*")]),
-            *self._key_statements("kms:GenerateDataKey"),
-        ]
+        return [self._allow(scope, "s3:PutObject", _OBJECTS), *self._key_statements("kms:GenerateDataKey")]
 
     def server_statements(self, scope: Construct) -> list[iam.PolicyStatement]:
         """What the function needs that runs the tasks: to get them, and to be told of one that is missing."""
         return [
-            iam.PolicyStatement(actions=["s3:GetObject"], resources=[self._arn(scope, f"/{contract.PAYLOAD_PREFIX}*")]),
-            # Without it, S3 calls what is missing forbidden.
-            iam.PolicyStatement(actions=["s3:ListBucket"], resources=[self._arn(scope)]),
+            self._allow(scope, "s3:GetObject", _OBJECTS),
+            self._allow(scope, "s3:ListBucket"),  # without it, S3 calls what is missing forbidden
             *self._key_statements("kms:Decrypt"),
         ]
 
@@ -71,8 +68,15 @@ class PayloadAccess(Construct):
 
     def acknowledge_keys(self, role: iam.IRole) -> None:
         """Say of a role of ours why it may use every key that begins as those of payloads do."""
-        arn = self._arn(self, f"/{contract.PAYLOAD_PREFIX}*")
-        acknowledge_wildcard(role, arn, "Each message has an object of its own there.")
+        acknowledge_wildcard(role, self._arn(self, _OBJECTS), "Each message has an object of its own there.")
+
+    def _allow(self, scope: Construct, action: str, path: str = "") -> iam.PolicyStatement:
+        """One action on the bucket of this account: anybody could make one of its name after it is deleted."""
+        return iam.PolicyStatement(
+            actions=[action],
+            resources=[self._arn(scope, path)],
+            conditions={"StringEquals": {"aws:ResourceAccount": cdk.Stack.of(scope).account}},
+        )
 
     def _arn(self, scope: Construct, path: str = "") -> str:
         return cdk.Stack.of(scope).format_arn(

@@ -22,6 +22,7 @@ from tests.apps import (
     new_app,
     new_stack,
     only,
+    statements,
 )
 
 NAME = "shop-payloads-90f5ac11-<AWS::AccountId>-<AWS::Region>"
@@ -74,6 +75,21 @@ def test_senders_may_put_and_servers_may_get_and_nothing_else(add: Callable[...,
     assert allowed(stack, "s3:PutObject", under="Target") == set()
     for one in ("Sender", "Target"):
         assert literal(environment(stack, under=one)["TASK_PAYLOADS"]) == NAME
+
+
+def test_a_bucket_of_the_same_name_in_another_account_gets_nothing_and_gives_nothing() -> None:
+    stack = new_stack()
+    sender = add_orders(stack, "Sender")
+    add_invoice(stack, "Target", payloads=add_payloads(stack)).grant_dispatch(sender.function)
+    on_s3 = [
+        statement
+        for under in ("Sender", "Target")
+        for statement in statements(stack, under=under)
+        if str(statement["Action"]).startswith("s3:")
+    ]
+    assert len(on_s3) == 3
+    for statement in on_s3:
+        assert statement["Condition"] == {"StringEquals": {"aws:ResourceAccount": {"Ref": "AWS::AccountId"}}}
 
 
 def test_a_route_says_that_its_server_has_a_bucket() -> None:
