@@ -116,6 +116,8 @@ class Invocation(Generic[P, R]):
         Raises:
             ValueError: it has no time zone.
         """
+        if not hasattr(moment, "timestamp"):
+            raise TypeError(f"a task starts at a datetime with a time zone, given {moment!r}")
         if moment.tzinfo is None:
             raise ValueError(f"{moment} has no time zone: give it tzinfo=UTC or tzinfo=ZoneInfo('Europe/Berlin')")
         return self._with(at=moment, delay=0)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
@@ -141,6 +141,12 @@ def test_a_time_that_has_passed_is_now() -> None:
 def test_a_time_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="has no time zone: give it tzinfo=UTC"):
         remind.at(datetime(2040, 1, 1))  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("moment", ["2040-01-01T00:00:00Z", date(2040, 1, 1), 3_600, None])
+def test_a_time_is_a_datetime(moment: Any) -> None:
+    with pytest.raises(TypeError, match="a task starts at a datetime with a time zone, given "):
+        remind.at(moment)
 
 
 def test_a_function_gets_its_event_later_with_any_delay(scheduler: Any) -> None:
