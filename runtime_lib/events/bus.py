@@ -58,7 +58,7 @@ class BusEvent(Injected):
 
     @property
     def id(self) -> str:
-        """EventBridge's id of the event; the task's message has the same."""
+        """EventBridge's id of the event; the id of the task's message is made of it."""
         return str(self.raw["id"])
 
     @property

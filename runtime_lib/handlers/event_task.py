@@ -24,10 +24,11 @@ def handler(event: Any, context: Any) -> None:
         Exception: what the task raised, so that Lambda retries and then writes the dead letter; also if the event is
             given up and its dead letter cannot be written here.
     """
-    if not isinstance(event, dict) or "detail-type" not in event:
+    if not isinstance(event, dict) or not {"id", "detail-type", "detail"} <= event.keys():
         found = sorted(event) if isinstance(event, dict) else type(event).__name__
         raise TaskError(
-            f"this function runs its task for events of EventBridge, which have a detail-type, given {found!r:.200}"
+            "this function runs its task for events of EventBridge, which have an id, a detail-type and a detail, "
+            f"given {found!r:.200}"
         )
     task = the_task()
     delivery = delivery_of(event, context)

@@ -132,7 +132,7 @@ def test_a_discarded_event_is_done(queue: TaskQueue) -> None:
 
 
 @pytest.mark.usefixtures("on_bus")
-@pytest.mark.parametrize("event", [{"task": "x"}, [], None])
+@pytest.mark.parametrize("event", [{"task": "x"}, {"detail-type": "Order Placed", "detail": {}}, [], None])
 def test_what_is_no_event_of_eventbridge_is_refused(event: Any) -> None:
     with pytest.raises(TaskError, match="events of EventBridge"):
         event_task.handler(event, Clock())
