@@ -1,19 +1,25 @@
 """The stage of an API: its access log, and its settings for each method."""
 
 import json
+import re
 from typing import Any, Final, NamedTuple, cast
 
+import aws_cdk as cdk
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from constructs_lib._api_options import ApiOptions
-from constructs_lib._validation import refusal
+from constructs_lib._validation import refusal, require_duration
 
 __all__ = ["DEFAULT_STAGE", "EVERY_METHOD", "MethodSettings", "check_stage", "stage_options"]
 
 DEFAULT_STAGE: Final = "prod"
 EVERY_METHOD: Final = "* /*"
+# https://docs.aws.amazon.com/apigateway/latest/api/API_CreateStage.html
+_STAGE_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_MAX_CACHE_SECONDS: Final = 3600
+"""https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-caching.html"""
 _CACHING: Final = ("cache_data_encrypted", "cache_ttl", "caching_enabled")
 _SETTINGS: Final = (
     *_CACHING,
@@ -46,13 +52,23 @@ _ACCESS_LOG: Final = {
 
 
 def check_stage(scope: Construct, options: ApiOptions) -> None:
-    """Refuse settings that would not apply.
+    """Refuse a name that API Gateway does not take, and settings that it does not take or that would not apply.
 
     Raises:
-        ValueError: a key is no method with a path, or every method is throttled twice.
+        ValueError: the name; a key is no method with a path, answers are kept too long, or every method is throttled
+            twice.
     """
+    name = options.get("stage_name", DEFAULT_STAGE)
+    if not cdk.Token.is_unresolved(name) and not _STAGE_NAME.fullmatch(name):
+        raise refusal(
+            scope,
+            "stage_name",
+            given=repr(name),
+            allowed="1 to 128 letters, digits, - and _",
+            remedy="choose such a name: it is part of the API's address",
+        )
     settings = options.get("method_settings", {})
-    for key in settings:
+    for key, values in settings.items():
         method, _, path = key.partition(" ")
         if not method or not path.startswith("/"):
             raise refusal(
@@ -62,6 +78,14 @@ def check_stage(scope: Construct, options: ApiOptions) -> None:
                 allowed=f"a key such as 'GET /orders/{{id}}', or {EVERY_METHOD!r}",
                 remedy="write the method, a space and the path, as the ApiTask has them",
             )
+        require_duration(
+            scope,
+            f"method_settings[{key!r}].cache_ttl",
+            values.cache_ttl,
+            0,
+            _MAX_CACHE_SECONDS,
+            remedy="keep answers for no longer",
+        )
     every = settings.get(EVERY_METHOD)
     if every and "throttle" in options and (every.throttling_rate_limit, every.throttling_burst_limit) != (None, None):
         raise refusal(

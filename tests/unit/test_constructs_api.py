@@ -86,6 +86,11 @@ def test_arguments_of_a_task_are_checked(arguments: dict[str, Any], message: str
             {"cors": apigateway.CorsOptions(allow_origins=["*"]), "binary_media_types": ["*/*"]},
             "binary_media_types is '*/*', and cors is set",
         ),
+        ({"stage_name": "v1/beta"}, "Shop/Api: stage_name is 'v1/beta', allowed is 1 to 128 letters, digits, - and _"),
+        (
+            {"method_settings": {"GET /": apigateway.MethodDeploymentOptions(cache_ttl=cdk.Duration.hours(2))}},
+            "Shop/Api: method_settings['GET /'].cache_ttl is 7200 seconds, allowed is 0 to 3,600 seconds",
+        ),
         ({"method_settings": {"/orders/GET": apigateway.MethodDeploymentOptions()}}, "write the method, a space"),
         (
             {
