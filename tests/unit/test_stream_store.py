@@ -8,6 +8,7 @@ from runtime_lib import MemoryStore, StreamRecord, TaskContext, TaskStatus, task
 from runtime_lib.contract import ENV_TASK
 from runtime_lib.handlers import stream_task
 from tests.bus_events import stream_record
+from tests.deliveries import TaskQueue
 from tests.stores import BrokenStore
 
 ran: list[int] = []
@@ -75,3 +76,16 @@ def test_a_store_that_fails_uses_up_few_of_the_mappings_retries(waited: list[flo
         assert deliver() != []
     assert ran == []
     assert waited == [10, 10]
+
+
+def test_a_record_whose_runs_are_killed_is_given_up_with_that_reason(queue: TaskQueue) -> None:
+    with using_store(MemoryStore()) as store:
+        assert deliver() != []
+        [task_id] = store._records
+        while store._records[task_id].attempts < 9:
+            store.begin(task_id, "stored.on_change", owner="killed", seconds=0)
+        ran.clear()
+        assert deliver() == []
+    assert ran == []
+    [failure] = queue.failures().values()
+    assert failure["reason"] == "9 deliveries ended without a report: timeout, out of memory or killed"
