@@ -160,7 +160,7 @@ def test_an_accepted_task_is_followed_to_its_result(app: Field) -> None:
     found = wait_for(done)
     assert found["id"] == task_id
     assert found["result"] == {"article": "tea", "count": 2}
-    assert [each["id"] for each in app.marks("placed")] == [task_id]
+    assert [each["id"] for each in app.marks("placed")].count(task_id) == 1
     assert ask(app, "GET", f"/v1/tasks/{uuid.uuid4()}").status == 404
 
 
