@@ -93,7 +93,7 @@ def due_time(schedule: dict[str, Any], begun: float, after: float | None, now: f
     interval = eventbridge._parse_rate_seconds(expression)  # noqa: SLF001
     if interval:
         due = begun + (now - begun) // interval * interval
-        return due if due > (begun if after is None else after) else None
+        return due if after is None or due > after else None  # (the first at once)
     fields = eventbridge._parse_cron_fields(expression)  # noqa: SLF001
     local = datetime.fromtimestamp(begun if after is None else after, zone).replace(tzinfo=UTC)
     while fields and (local := eventbridge._cron_next_fire(fields, local)):  # noqa: SLF001
