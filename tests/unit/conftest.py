@@ -12,6 +12,7 @@ from moto import mock_aws
 
 from constructs_lib._source import SourceTree, TaskReferenceError
 from runtime_lib import clients, contract, queues
+from tests.buckets import BUCKET, Answering
 from tests.deliveries import TaskQueue
 from tests.polled import Answers, Requests
 
@@ -63,6 +64,20 @@ def queue(sqs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskQueue]:
     monkeypatch.setenv(contract.ENV_DEAD_LETTER_QUEUE, queue.dead_letter_queue)
     yield queue
     queue.delete()
+
+
+@pytest.fixture
+def s3(sqs: Any, queue: TaskQueue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
+    """A bucket, which the environment names: that of `tests.buckets`."""
+    made = client("s3")
+    made.create_bucket(Bucket=BUCKET)
+    answering = Answering(made)
+    monkeypatch.setattr(clients, "_clients", {"sqs": sqs, "s3": answering})
+    monkeypatch.setenv(contract.ENV_PAYLOADS, BUCKET)
+    monkeypatch.setenv(contract.ENV_MAX_RECEIVE_COUNT, "10")
+    yield answering
+    answering.clear()
+    made.delete_bucket(Bucket=BUCKET)
 
 
 @pytest.fixture

@@ -1,14 +1,11 @@
-"""Arguments that are too large for a message: by way of the bucket, and never lost or led astray there."""
+"""Arguments that are too large for a message, by way of the bucket: there and back, or refused."""
 
 import json
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from boto3 import client as new_client
-from botocore.exceptions import ClientError
 
 from runtime_lib import (
     DispatchError,
@@ -18,23 +15,21 @@ from runtime_lib import (
     PayloadTooLargeError,
     Retry,
     SqsTransport,
-    clients,
+    batch_task,
     current_context,
     dispatch_batch,
     dispatch_task,
-    requeue_dead_letters,
     task,
     using_transport,
 )
-from runtime_lib.contract import ENV_MAX_RECEIVE_COUNT, ENV_PAYLOADS, ENV_QUEUE_URL_PREFIX, MESSAGE_MAX_BYTES
+from runtime_lib.contract import ENV_PAYLOADS, ENV_QUEUE_URL_PREFIX, MESSAGE_MAX_BYTES
 from runtime_lib.handlers import background_task_function, managed_async_task
 from runtime_lib.transports import RouteTransport
-from tests.deliveries import TaskQueue, body_of
+from tests.buckets import BUCKET, DOWN, LARGE, Answering
+from tests.deliveries import TaskQueue
 from tests.polled import listen
 from tests.task_modules import run_program
 
-BUCKET = "shop-payloads"
-LARGE = "x" * 1_200_000
 ran: list[Any] = []
 
 
@@ -63,58 +58,9 @@ def once(text: str) -> None:
     ran.append((text, current_context().attempt))
 
 
-@task(retry=Retry(2, first_delay=0))
-def fails(text: str) -> None:
-    raise LookupError("no such order")
-
-
-class Answering:
-    """An S3 client that asks a real one, unless a test says what to answer."""
-
-    def __init__(self, s3: Any) -> None:
-        self._s3 = s3
-        self.exceptions = s3.exceptions
-        self.asked: list[str] = []
-        self.error: Exception | None = None
-
-    def put_object(self, **request: Any) -> Any:
-        return self._answer("put_object", request)
-
-    def get_object(self, **request: Any) -> Any:
-        return self._answer("get_object", request)
-
-    def _answer(self, operation: str, request: dict[str, Any]) -> Any:
-        self.asked.append(f"{operation} {request['Bucket']}/{request['Key']}")
-        if self.error:
-            raise self.error
-        return getattr(self._s3, operation)(**request)
-
-    def keys(self) -> list[str]:
-        return [one["Key"] for one in self._s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
-
-    def clear(self) -> None:
-        for key in self.keys():
-            self._s3.delete_object(Bucket=BUCKET, Key=key)
-
-    def put(self, key: str, content: str) -> None:
-        self._s3.put_object(Bucket=BUCKET, Key=key, Body=content.encode())
-
-
-DOWN = ClientError({"Error": {"Code": "SlowDown", "Message": "please reduce your rate"}}, "GetObject")
-
-
-@pytest.fixture
-def s3(sqs: Any, queue: TaskQueue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
-    """A bucket, which the environment names."""
-    made = new_client("s3")
-    made.create_bucket(Bucket=BUCKET)
-    answering = Answering(made)
-    monkeypatch.setattr(clients, "_clients", {"sqs": sqs, "s3": answering})
-    monkeypatch.setenv(ENV_PAYLOADS, BUCKET)
-    monkeypatch.setenv(ENV_MAX_RECEIVE_COUNT, "10")
-    yield answering
-    answering.clear()
-    made.delete_bucket(Bucket=BUCKET)
+@batch_task
+def together(texts: list[str]) -> None:
+    ran.append(texts)
 
 
 def deliver(queue: TaskQueue) -> int:
@@ -174,6 +120,14 @@ def test_a_task_dispatched_by_its_name_alone_may_be_large(queue: TaskQueue, s3: 
         dispatch_task("other.index", LARGE)
     [message] = messages(queue)
     assert s3.keys() == [message["metadata"]["payload_key"]]
+
+
+def test_the_items_of_a_batch_task_may_be_large(queue: TaskQueue, s3: Answering) -> None:
+    with using_transport(SqsTransport(queue.url)):
+        together.dispatch_many([together.call(text) for text in ("small", LARGE, LARGE + "!")])
+    deliver(queue)
+    assert [sorted(texts) for texts in ran] == [sorted(["small", LARGE, LARGE + "!"])]
+    assert queue.left() == 0
 
 
 def test_an_asynchronous_invocation_may_be_large(queue: TaskQueue, s3: Answering) -> None:
@@ -244,6 +198,13 @@ def test_eager_tasks_never_touch_the_bucket(s3: Answering) -> None:
     assert s3.asked == []
 
 
+def test_senders_of_equal_messages_do_not_share(queue: TaskQueue, s3: Answering) -> None:
+    calls: Sequence[Any] = [index.call(LARGE), index.call(LARGE)]
+    with using_transport(SqsTransport(queue.url)):
+        index.dispatch_many(calls)
+    assert sorted(s3.keys()) == sorted(f"payloads/{call.envelope.id}" for call in calls)
+
+
 # --- Refused ---------------------------------------------------------------------------------------------------------
 
 
@@ -290,155 +251,3 @@ def test_a_bucket_that_takes_nothing_means_not_dispatched(queue: TaskQueue, s3: 
     ):
         index.dispatch_many([index.call("small"), index.call(LARGE)])
     assert queue.left() == 0
-
-
-# --- Not there, or not now -------------------------------------------------------------------------------------------
-
-
-def dispatch_large(queue: TaskQueue, run: Any = index) -> str:
-    with using_transport(SqsTransport(queue.url)):
-        task_id: str = run.dispatch(LARGE).id
-    return task_id
-
-
-@pytest.mark.parametrize("run", [index, aindex])
-def test_a_missing_object_is_a_dead_letter_with_its_reason(queue: TaskQueue, s3: Answering, run: Any) -> None:
-    task_id = dispatch_large(queue, run)
-    s3.clear()
-    deliver(queue)
-    [(body, failure)] = queue.failures().items()
-    assert failure["reason"] == (
-        f"the arguments are not in the bucket {BUCKET} any more: 'payloads/{task_id}' is missing"
-    )
-    assert failure["error_type"] == "PayloadLostError"
-    assert json.loads(body)["id"] == task_id
-    assert (ran, queue.left()) == ([], 0)
-
-
-def test_a_failed_task_is_sent_again_with_its_arguments(
-    queue: TaskQueue, s3: Answering, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dispatch_large(queue, fails)
-    deliver(queue)
-    deliver(queue)
-    assert queue.left() == 0
-    assert requeue_dead_letters(queue.dead_letter_url, to=queue.url) == 1
-    monkeypatch.setattr(fails, "function", ran.append)
-    deliver(queue)
-    assert ran == [LARGE]
-
-
-@pytest.mark.parametrize("run", [index, aindex, once])
-def test_a_bucket_that_fails_for_a_while_loses_nothing(queue: TaskQueue, s3: Answering, run: Any) -> None:
-    dispatch_large(queue, run)
-    s3.error = DOWN
-    for _ in range(3):
-        deliver(queue)
-        assert (ran, queue.left()) == ([], 1)
-    s3.error = None
-    deliver(queue)
-    assert [text for text, _ in ran] == [LARGE]
-    assert queue.left() == 0
-
-
-def test_it_waits_longer_from_time_to_time(queue: TaskQueue, s3: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
-    monkeypatch.setattr("runtime_lib.record.Record.back_to_queue", lambda _, delay: waits.append(delay))
-    dispatch_large(queue)
-    s3.error = DOWN
-    for _ in range(3):
-        deliver(queue)
-    assert waits == [60, 540, 900]
-
-
-def test_a_bucket_that_fails_for_good_is_a_dead_letter_in_the_end(queue: TaskQueue, s3: Answering) -> None:
-    task_id = dispatch_large(queue)
-    s3.error = DOWN
-    deliveries = 0
-    while queue.left():
-        deliver(queue)
-        deliveries += 1
-    assert deliveries == 9, "before the queue would move it, without a reason"
-    [failure] = queue.failures().values()
-    assert failure["reason"].startswith(f"the arguments cannot be read from {BUCKET} at 'payloads/{task_id}': ")
-    assert "SlowDown" in failure["reason"]
-
-
-def test_lambda_retries_an_invocation_whose_arguments_cannot_be_read(queue: TaskQueue, s3: Answering) -> None:
-    event = json.loads(body_of(f"{__name__}.once"))
-    event["metadata"]["payload_key"] = f"payloads/{event['id']}"
-    s3.error = DOWN
-    with pytest.raises(Exception, match="the arguments cannot be read"):
-        background_task_function.handler(event, None)
-    assert queue.failures() == {}
-
-
-def test_a_function_without_a_bucket_leaves_the_message_to_the_next_one(
-    queue: TaskQueue, s3: Answering, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    dispatch_large(queue)
-    monkeypatch.delenv(ENV_PAYLOADS)
-    with caplog.at_level(logging.WARNING):
-        deliver(queue)
-    assert queue.left() == 1
-    assert f"{ENV_PAYLOADS} names none here" in str(caplog.records[-1].exc_info)
-
-
-# --- Led astray ------------------------------------------------------------------------------------------------------
-
-OTHER = "0b2f9a52-6c0d-4d53-9a3e-5f1c5c7e6a01"
-
-
-@pytest.mark.parametrize(
-    ("envelope_id", "key"),
-    [
-        (OTHER, "payloads/../secrets"),
-        (OTHER, "secrets"),
-        (OTHER, ""),
-        (OTHER, "payloads/7d0c2a1e-1f0b-4a66-8a6e-0e8c2f3b4d02"),
-        (OTHER, f"s3://other-bucket/payloads/{OTHER}"),
-        (OTHER, f"payloads/{OTHER.upper()}"),
-        ("../secrets", "payloads/../secrets"),
-        (f"{OTHER}/../../secrets", f"payloads/{OTHER}/../../secrets"),
-        (f"{OTHER}\n", f"payloads/{OTHER}\n"),
-        (OTHER, 7),
-        (OTHER, None),
-    ],
-)
-def test_a_message_reads_nothing_but_its_own_arguments(
-    queue: TaskQueue, s3: Answering, envelope_id: str, key: Any
-) -> None:
-    s3.put("secrets", '{"args": ["secret"], "kwargs": {}}')
-    message = json.loads(body_of(f"{__name__}.index", metadata={"payload_key": key}))
-    queue.send(json.dumps({**message, "id": envelope_id}))
-    deliver(queue)
-    assert (ran, s3.asked) == ([], [])
-    [failure] = queue.failures().values()
-    assert failure["reason"].startswith("metadata.payload_key is ")
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ("{", "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
-        ("[]", "has no arguments: expected args and kwargs"),
-        ('{"args": {}, "kwargs": {}}', "has no arguments"),
-        ('{"args": ["a"]}', "has no arguments"),
-        ('{"args": [[7]], "kwargs": {}}', "takes str, given list"),
-    ],
-)
-def test_what_is_no_arguments_is_a_dead_letter(queue: TaskQueue, s3: Answering, content: str, reason: str) -> None:
-    task_id = dispatch_large(queue)
-    s3.put(f"payloads/{task_id}", content)
-    deliver(queue)
-    [failure] = queue.failures().values()
-    assert reason in failure["reason"]
-    assert ran == []
-
-
-def test_senders_of_equal_messages_do_not_share(queue: TaskQueue, s3: Answering) -> None:
-    calls: Sequence[Any] = [index.call(LARGE), index.call(LARGE)]
-    with using_transport(SqsTransport(queue.url)):
-        index.dispatch_many(calls)
-    assert sorted(s3.keys()) == sorted(f"payloads/{call.envelope.id}" for call in calls)
