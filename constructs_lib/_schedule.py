@@ -95,7 +95,7 @@ class Schedule:
 
     @classmethod
     def rate(cls, every: cdk.Duration) -> "Schedule":
-        """Every so often, at once when it is deployed or at its start, and from then on: whole minutes, at least one."""
+        """Every so often, at once when it is deployed or from its start on: whole minutes, at least one."""
         if not isinstance(every, cdk.Duration):
             raise TypeError(f"a rate is a Duration, as in Duration.minutes(15), given {every!r}")
         seconds = every.to_seconds(integral=False)
