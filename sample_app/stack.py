@@ -64,9 +64,12 @@ class BackOffice(cdk.Stack):
             code=code,
             modules=["sample_app.receipts"],
             namespace="receipts",
-            memory_size=256,
-            environment=bucket | mailing,
-            policy_statements=[send_mail, self.files.may("invoices/*", "s3:GetObject")],
+            **config.function(
+                "Receipts",
+                memory_size=256,
+                environment=bucket | mailing,
+                policy_statements=[send_mail, self.files.may("invoices/*", "s3:GetObject")],
+            ),
         )
         self.mail: Final = PriorityTaskQueues(
             self,
@@ -80,19 +83,20 @@ class BackOffice(cdk.Stack):
                 # However many newsletters wait, they get two copies of the function and no more.
                 Priority.BULK: QueueSettings(max_concurrency=2),
             },
-            memory_size=256,
-            environment=mailing,
-            policy_statements=[send_mail],
+            **config.function("Mail", memory_size=256, environment=mailing, policy_statements=[send_mail]),
         )
         self.invoice: Final = ManagedAsyncTask(
             self,
             "Invoice",
             code=code,
             task="sample_app.invoices:render",
-            max_concurrency=2,
-            memory_size=256,
-            environment=bucket,
-            policy_statements=[self.files.may("invoices/*", "s3:PutObject")],
+            **config.task(
+                "Invoice",
+                max_concurrency=2,
+                memory_size=256,
+                environment=bucket,
+                policy_statements=[self.files.may("invoices/*", "s3:PutObject")],
+            ),
         )
         self.intake: Final = ManagedAsyncTask(
             self,

@@ -81,6 +81,13 @@ def test_the_report_runs_at_two_in_the_shops_own_time(stack: cdk.Stack) -> None:
     assert (schedule["ScheduleExpressionTimezone"], schedule["State"]) == ("Europe/Berlin", "ENABLED")
 
 
+def test_what_the_file_says_of_all_tasks_holds_for_every_function(stack: cdk.Stack) -> None:
+    for function in resources(stack, "AWS::Lambda::Function"):
+        assert {"Key": "app", "Value": "shop"} in function["Tags"]
+    logs = Template.from_stack(stack).find_resources("AWS::Logs::LogGroup").items()
+    assert {log["Properties"]["RetentionInDays"] for name, log in logs if not name.startswith("WebApi")} == {3}
+
+
 def test_in_production_the_api_has_a_domain_and_more_hands(stack: cdk.Stack) -> None:
     production = back_office(new_app({"stage": "production"}))
     assert not resources(stack, "AWS::ApiGateway::DomainName")
