@@ -44,6 +44,8 @@ class TaskHandle(NamedTuple):
     def result(self, timeout: "float | None" = None) -> Any:
         """What the task returned, as JSON values, once it has; waits ``timeout`` seconds, None: for ever.
 
+        Of a task whose process was killed at its last delivery, nobody records the end: give a timeout.
+
         Raises:
             TaskFailedError: it was given up; ``failure`` says with what.
             TaskCancelledError: it was cancelled, or discarded itself.
@@ -57,7 +59,8 @@ class TaskHandle(NamedTuple):
         while not (record := self.record()).has_finished:
             left = pause if deadline is None else deadline - time.monotonic()
             if left <= 0:
-                raise TimeoutError(f"{self.task} {self.id} is {record.status} after {timeout:g} s")
+                overdue = ": its latest attempt ended without a report" if record.is_overdue else ""
+                raise TimeoutError(f"{self.task} {self.id} is {record.status} after {timeout:g} s{overdue}")
             time.sleep(min(pause, left))
             pause = _longer(pause)
         return _result(record)

@@ -22,6 +22,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._records: dict[str, TaskRecord] = {}
         self._leases: dict[str, _Held] = {}
+        self._messages: dict[str, str | None] = {}
         self._lock = Lock()
 
     def add(self, task_id: str, task: str, *, delay: float = 0) -> bool:  # noqa: ARG002  (nothing expires here)
@@ -38,7 +39,9 @@ class MemoryStore:
             if task_id in self._records and self._records[task_id].status is TaskStatus.QUEUED:
                 del self._records[task_id]
 
-    def begin(self, task_id: str, task: str, *, owner: str, seconds: float) -> int | Refused:
+    def begin(
+        self, task_id: str, task: str, *, owner: str, seconds: float, message_id: str | None = None
+    ) -> int | Refused:
         """See `Store.begin`."""
         with self._lock:
             record = self._records.get(task_id) or TaskRecord(task_id, task, TaskStatus.QUEUED)
@@ -49,10 +52,13 @@ class MemoryStore:
             if record.status is TaskStatus.RUNNING and held and held.until > now:
                 return Refused(record.status, held.until - now)
             if record.status is TaskStatus.FAILED:
+                if message_id and message_id == self._messages[task_id]:
+                    return Refused(record.status, error=record.error)
                 record = TaskRecord(task_id, task, record.status, queued_at=record.queued_at)
             attempt = record.attempts + 1
             self._records[task_id] = record._replace(status=TaskStatus.RUNNING, attempts=attempt, started_at=now)
             self._leases[task_id] = _Held(owner, now + seconds)
+            self._messages[task_id] = message_id
             return attempt
 
     def end(self, task_id: str, ending: Ending, *, owner: str) -> bool:
@@ -85,7 +91,9 @@ class MemoryStore:
 
     def find(self, task_id: str) -> TaskRecord | None:
         """See `Store.find`."""
-        return self._records.get(task_id)
+        with self._lock:
+            record, held = self._records.get(task_id), self._leases.get(task_id)
+            return record._replace(lease_until=held.until) if record and held else record
 
     def acquire(self, key: str, owner: str, seconds: float) -> bool:
         """See `Store.acquire`."""

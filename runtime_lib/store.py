@@ -32,10 +32,13 @@ class Store(Protocol):
         """Forget a task that was added and is still queued: its message was not sent."""
 
     @abstractmethod
-    def begin(self, task_id: str, task: str, *, owner: str, seconds: float) -> int | Refused:
+    def begin(
+        self, task_id: str, task: str, *, owner: str, seconds: float, message_id: str | None = None
+    ) -> int | Refused:
         """Begin an attempt under a lease of ``seconds``: the attempt's number, or why it may not begin.
 
-        A failed task begins anew, at attempt 1: someone sent its dead letter back.
+        A failed task begins anew, at attempt 1: someone sent its dead letter back. It does not if ``message_id``, where
+        that is known, is still the one of the message that failed.
         """
 
     @abstractmethod
@@ -82,8 +85,8 @@ class _Unmet(NamedTuple):
     item: _Item
 
     @property
-    def status(self) -> TaskStatus:
-        return TaskStatus(self.item["status"]["S"])
+    def status(self) -> TaskStatus | None:
+        return TaskStatus(self.item["status"]["S"]) if "status" in self.item else None
 
 
 class TaskStore:
@@ -125,13 +128,16 @@ class TaskStore:
         """See `Store.take_back`."""
         self._request("delete_item", {"Key": {STORE_KEY: _text(task_id)}}, {}, condition="#status = :queued")
 
-    def begin(self, task_id: str, task: str, *, owner: str, seconds: float) -> int | Refused:
+    def begin(
+        self, task_id: str, task: str, *, owner: str, seconds: float, message_id: str | None = None
+    ) -> int | Refused:
         """See `Store.begin`."""
         now = time.time()
         changes = {
             "task": _text(task),
             "status": _text(TaskStatus.RUNNING),
             "owner": _text(owner),
+            "message_id": _text(message_id or ""),
             "started_at": _number(now),
             "lease_until": _number(now + seconds),
             STORE_EXPIRES_AT: self._expiry(now + seconds),
@@ -142,19 +148,28 @@ class TaskStore:
             {":now": _number(now), ":zero": _number(0), ":one": _number(1)},
             computed="#attempts = if_not_exists(#attempts, :zero) + :one",
             condition=f"attribute_not_exists({_KEY}) OR #status IN (:queued, :retrying) OR {_CRASHED}",
+            returned="UPDATED_NEW",
         )
-        if isinstance(answer, _Unmet) and (answer.status is TaskStatus.FAILED or _has_expired(answer.item, now)):
-            answer = self._update(
+        if not isinstance(answer, _Unmet):
+            return int(answer["Attributes"]["attempts"]["N"])
+        if answer.status and _begins_anew(answer, message_id, now):
+            anew = self._update(
                 task_id,
                 {**changes, "attempts": _number(1)},
                 {":before": answer.item["status"], ":expired": answer.item[STORE_EXPIRES_AT]},
                 remove=("finished_at", "result", "result_missing", "error"),
                 condition=f"#status = :before AND {_EXPIRES} = :expired",
             )
-        if isinstance(answer, _Unmet):
-            until = answer.item.get("lease_until", _number(now))
-            return Refused(answer.status, max(0.0, float(until["N"]) - now))
-        return int(answer["Attributes"]["attempts"]["N"])
+            if not isinstance(anew, _Unmet):
+                return 1
+            answer = anew
+        if answer.item.get("owner") == _text(owner):  # botocore repeats a request whose answer was lost
+            return int(answer.item["attempts"]["N"])
+        if answer.status is None:
+            raise StoreError(f"the task store {self.table_name} has no record of a task under {task_id!r:.100}")
+        until = answer.item.get("lease_until", _number(now))
+        error = _error(answer.item) if answer.status is TaskStatus.FAILED else None
+        return Refused(answer.status, max(0.0, float(until["N"]) - now), error)
 
     def end(self, task_id: str, ending: Ending, *, owner: str) -> bool:
         """See `Store.end`."""
@@ -185,7 +200,7 @@ class TaskStore:
             remove=("owner", "lease_until"),
             condition=f"#status IN (:queued, :retrying) OR {_CRASHED}",
         )
-        if isinstance(answer, _Unmet) and (not answer.item or _has_expired(answer.item, now)):
+        if isinstance(answer, _Unmet) and (answer.status is None or _has_expired(answer.item, now)):
             raise NotRecordedError(f"{self} has no record of task {task_id}")
         return not isinstance(answer, _Unmet)
 
@@ -227,6 +242,7 @@ class TaskStore:
         condition: str,
         computed: str = "",
         remove: Iterable[str] = (),
+        returned: str = "NONE",
     ) -> Mapping[str, Any] | _Unmet:
         """Set attributes to values and, as DynamoDB computes it, to others; remove some."""
         sets = ", ".join([f"#{name} = :{name}_" for name in changes] + ([computed] if computed else []))
@@ -236,7 +252,7 @@ class TaskStore:
             {
                 "Key": {STORE_KEY: _text(key)},
                 "UpdateExpression": f"SET {sets}" + (f" REMOVE {removes}" if removes else ""),
-                "ReturnValues": "ALL_NEW",
+                "ReturnValues": returned,
             },
             {**values, **{f":{name}_": value for name, value in changes.items()}},
             condition=condition,
@@ -295,9 +311,22 @@ def _has_expired(item: _Item, now: float) -> bool:
     return float(item[STORE_EXPIRES_AT]["N"]) < now
 
 
+def _begins_anew(unmet: _Unmet, message_id: str | None, now: float) -> bool:
+    if unmet.status is not TaskStatus.FAILED:
+        return _has_expired(unmet.item, now)
+    return not message_id or unmet.item.get("message_id") != _text(message_id)
+
+
+def _error(item: _Item) -> RecordedError | None:
+    return RecordedError(*json.loads(item["error"]["S"])) if "error" in item else None
+
+
+_TIMES = ("queued_at", "started_at", "finished_at", "lease_until")
+
+
 def _record(item: _Item) -> TaskRecord:
-    texts = {name: item[name]["S"] for name in ("result", "result_missing", "error") if name in item}
-    times = {name: float(item[name]["N"]) for name in ("queued_at", "started_at", "finished_at") if name in item}
+    texts = {name: item[name]["S"] for name in ("result", "result_missing") if name in item}
+    times = {name: float(item[name]["N"]) for name in _TIMES if name in item}
     return TaskRecord(
         item[STORE_KEY]["S"],
         item["task"]["S"],
@@ -305,6 +334,6 @@ def _record(item: _Item) -> TaskRecord:
         int(item["attempts"]["N"]),
         result=json.loads(texts.get("result", "null")),
         result_missing=texts.get("result_missing"),
-        error=RecordedError(*json.loads(texts["error"])) if "error" in texts else None,
+        error=_error(item),
         **times,
     )

@@ -1,6 +1,7 @@
 """What is known of one dispatched task."""
 
 from enum import StrEnum
+from time import time
 from typing import Any, NamedTuple
 
 __all__ = ["FINISHED", "Ending", "RecordedError", "Refused", "TaskRecord", "TaskStatus"]
@@ -12,7 +13,7 @@ class TaskStatus(StrEnum):
     QUEUED = "queued"
     """Dispatched, and not begun."""
     RUNNING = "running"
-    """An attempt is under way, or was when its process crashed: then it runs again when its message is redelivered."""
+    """An attempt is under way, or its process was killed: see `TaskRecord.is_overdue`."""
     RETRYING = "retrying"
     """An attempt failed, and another one comes."""
     SUCCEEDED = "succeeded"
@@ -43,7 +44,7 @@ class TaskRecord(NamedTuple):
     ``attempts``: how many have begun; after a redrive it counts from 1 again. ``queued_at``: None if its sender does
     not record. ``started_at``: when the latest attempt began. ``result``: what it returned, as JSON values, once it has
     succeeded; ``result_missing`` says why it is not there although it has. ``error``: of the latest attempt that
-    failed.
+    failed. ``lease_until``: while an attempt runs, until when no other one begins.
     """
 
     id: str
@@ -56,18 +57,28 @@ class TaskRecord(NamedTuple):
     result: Any = None
     result_missing: str | None = None
     error: RecordedError | None = None
+    lease_until: float | None = None
 
     @property
     def has_finished(self) -> bool:
         """Whether it has succeeded, failed or been cancelled."""
         return self.status in FINISHED
 
+    @property
+    def is_overdue(self) -> bool:
+        """Whether its latest attempt ended without a report: timeout, out of memory or killed.
+
+        Another one begins if its message is delivered again. After its last delivery, it stays like this.
+        """
+        return self.status is TaskStatus.RUNNING and self.lease_until is not None and self.lease_until < time()
+
 
 class Refused(NamedTuple):
-    """Why an attempt may not begin: the status it has, and if another attempt runs, for how many seconds at least."""
+    """Why an attempt may not begin: its status; the rest of the lease, if another one runs; its error, if it failed."""
 
     status: TaskStatus
     seconds: float = 0.0
+    error: RecordedError | None = None
 
 
 class Ending(NamedTuple):

@@ -168,6 +168,19 @@ def test_who_does_not_wait_long_enough_is_told_the_status(store: MemoryStore, ti
     assert time.monotonic() - started < timeout + 0.1
 
 
+def test_who_waits_for_a_task_that_was_killed_is_told_so(store: MemoryStore) -> None:
+    store.begin("1", "shop.invoice", owner="a", seconds=0)
+    time.sleep(0.01)
+    handle = TaskHandle("1", "shop.invoice")
+    expected = "^shop.invoice 1 is running after 0 s: its latest attempt ended without a report$"
+    with pytest.raises(TimeoutError, match=expected):
+        handle.result(timeout=0)
+    assert handle.record().is_overdue
+    assert handle.cancel()
+    with pytest.raises(TaskCancelledError):
+        handle.result()
+
+
 def test_what_has_finished_needs_no_time(store: MemoryStore) -> None:
     assert ended(store, SUCCEEDED).result(timeout=0) == [1]
 

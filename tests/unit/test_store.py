@@ -138,6 +138,15 @@ def test_what_failed_begins_anew_because_its_dead_letter_was_sent_back(store: St
     assert (record.status, record.error, record.finished_at) == (TaskStatus.RUNNING, None, None)
 
 
+def test_what_failed_does_not_begin_again_for_the_message_that_failed(store: Store, task_id: str) -> None:
+    store.begin(task_id, TASK, owner="a", seconds=60, message_id="1")
+    store.end(task_id, FAILED, owner="a")
+    assert store.begin(task_id, TASK, owner="b", seconds=60, message_id="1") == Refused(
+        TaskStatus.FAILED, error=FAILED.error
+    )
+    assert store.begin(task_id, TASK, owner="b", seconds=60, message_id="2") == 1
+
+
 # --- The lease of an attempt -----------------------------------------------------------------------------------------
 
 
@@ -153,6 +162,18 @@ def test_after_a_crash_the_next_attempt_begins_when_the_lease_lapses(store: Stor
     store.begin(task_id, TASK, owner="a", seconds=0.05)
     time.sleep(0.1)
     assert store.begin(task_id, TASK, owner="b", seconds=60) == 2
+
+
+def test_an_attempt_whose_lease_has_lapsed_is_overdue(store: Store, task_id: str) -> None:
+    store.begin(task_id, TASK, owner="a", seconds=0.05)
+    assert not found(store, task_id).is_overdue
+    time.sleep(0.1)
+    assert found(store, task_id).is_overdue
+    store.renew(task_id, "a", 60)
+    assert not found(store, task_id).is_overdue
+    assert found(store, task_id).lease_until == pytest.approx(time.time() + 60, abs=5)
+    store.end(task_id, SUCCEEDED, owner="a")
+    assert (found(store, task_id).lease_until, found(store, task_id).is_overdue) == (None, False)
 
 
 def test_a_renewed_lease_does_not_lapse(store: Store, task_id: str) -> None:
@@ -252,6 +273,15 @@ def test_a_lease_is_no_record(store: Store, task_id: str) -> None:
     assert store.find(task_id) is None
 
 
+def test_a_lease_by_name_is_no_task_that_can_begin_or_be_cancelled(dynamodb: TaskStore, task_id: str) -> None:
+    dynamodb.acquire(task_id, "a", 60)
+    with pytest.raises(StoreError, match="has no record of a task under"):
+        dynamodb.begin(task_id, TASK, owner="b", seconds=60)
+    with pytest.raises(NotRecordedError):
+        dynamodb.cancel(task_id)
+    assert not dynamodb.acquire(task_id, "b", 60)
+
+
 # --- DynamoDB --------------------------------------------------------------------------------------------------------
 
 
@@ -289,6 +319,48 @@ def test_what_has_expired_counts_as_deleted_before_dynamodb_deletes_it(
 def test_what_is_queued_and_expired_is_taken_for_new(expiring: TaskStore, task_id: str) -> None:
     assert expiring.add(task_id, TASK)
     assert expiring.add(task_id, TASK)
+
+
+class Asked:
+    """A client that keeps what it is asked, and asks DynamoDB ``times`` for it, as botocore does after a lost answer."""
+
+    def __init__(self, client: Any, times: int = 1) -> None:
+        self._client = client
+        self._times = times
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+
+    def __getattr__(self, operation: str) -> Any:
+        def ask(**request: Any) -> Any:
+            self.requests.append((operation, request))
+            for _ in range(self._times - 1):
+                getattr(self._client, operation)(**request)
+            return getattr(self._client, operation)(**request)
+
+        return ask
+
+
+@pytest.mark.parametrize("before", [None, RETRYING, FAILED])
+def test_an_attempt_begins_once_though_its_request_is_repeated(
+    dynamodb: TaskStore, task_id: str, before: Ending | None
+) -> None:
+    if before:
+        dynamodb.begin(task_id, TASK, owner="before", seconds=60)
+        dynamodb.end(task_id, before, owner="before")
+    repeating = TaskStore(dynamodb.table_name, Asked(dynamodb._client, times=2))
+    attempt = 2 if before is RETRYING else 1
+    assert repeating.begin(task_id, TASK, owner="a", seconds=60) == attempt
+    assert found(dynamodb, task_id).attempts == attempt
+    assert isinstance(repeating.begin(task_id, TASK, owner="b", seconds=60), Refused)
+
+
+def test_a_task_costs_three_writes_and_no_request_brings_its_result_back(dynamodb: TaskStore, task_id: str) -> None:
+    client = Asked(dynamodb._client)
+    store = TaskStore(dynamodb.table_name, client)
+    store.add(task_id, TASK)
+    store.begin(task_id, TASK, owner="a", seconds=60)
+    store.end(task_id, SUCCEEDED, owner="a")
+    assert [operation for operation, _ in client.requests] == ["put_item", "update_item", "update_item"]
+    assert client.requests[-1][1]["ReturnValues"] == "NONE"
 
 
 def test_a_failing_table_is_a_store_error_with_its_name(dynamodb: TaskStore, task_id: str) -> None:
