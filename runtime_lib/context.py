@@ -33,7 +33,7 @@ class Delivery(NamedTuple):
     was: of a batch the record. ``lambda_context``: the context object of the Lambda invocation. ``awaited``: somebody
     waits for the answer, so whatever becomes of it, it is not delivered again. ``arguments`` makes the arguments, to be
     passed as they are, where the message has none. ``message_id`` and ``group``: SQS's id of the message, and the
-    message group that it is in.
+    message group that it is in. ``is_invocation``: an asynchronous one, which Lambda retries when it likes.
     """
 
     attempt: int = 1
@@ -51,6 +51,7 @@ class Delivery(NamedTuple):
     arguments: "Callable[[], tuple[list[Any], dict[str, Any]]] | None" = None
     message_id: str | None = None
     group: str | None = None
+    is_invocation: bool = False
 
 
 class Injected:

@@ -3,9 +3,10 @@
 import time
 from contextvars import copy_context
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from runtime_lib import hooks, registry
+from runtime_lib import hooks
+from runtime_lib.admission import Message, admit, refused, wait
 from runtime_lib.context import Delivery, TaskContext, running
 from runtime_lib.envelope import Envelope
 from runtime_lib.errors import (
@@ -13,13 +14,11 @@ from runtime_lib.errors import (
     Discard,
     EnvelopeError,
     HttpError,
-    NewerMessageError,
     PayloadLostError,
     PayloadUnavailableError,
     Reject,
     RetryLater,
     TaskDefinitionError,
-    UnknownTaskError,
     message_of,
 )
 from runtime_lib.log import logger
@@ -44,75 +43,10 @@ __all__ = [
     "describe",
     "give_up",
     "last_run",
+    "refused",
     "run",
     "run_async",
 ]
-
-
-class Message(NamedTuple):
-    """A message that can be run: its task is registered and no newer than this code."""
-
-    task: "Task[..., Any]"
-    envelope: Envelope
-
-
-# --- Before it runs --------------------------------------------------------------------------------------------------
-
-_PATIENCE_SECONDS = 3_600
-"""How long a message waits for a worker that knows its task: a deploy may be rolling."""
-_WAITS = (60, 540, 900, 900, 1_200)
-"""Seconds between the deliveries of a message that cannot run yet: soon at first, and few, for each one counts."""
-
-
-def admit(body: str | bytes, delivery: Delivery) -> Message | Outcome:
-    """Decode a message and find its task, or say what becomes of it: malformed ones are given up at once."""
-    try:
-        envelope = _decode(body)
-        task = registry.resolve(envelope.task)
-        schema = envelope.metadata.get("schema")
-        if schema is not None and schema > (task.schema_version or 0):
-            raise NewerMessageError(
-                f"the message has version {schema} of {task.name}'s arguments, this code has {task.schema_version}"
-            )
-    except EnvelopeError as error:
-        logger.error("a message is dead-lettered unread: %s", error, extra={"attempt": delivery.attempt})
-        return DeadLettered(str(error), error)
-    except (UnknownTaskError, NewerMessageError) as error:
-        age = time.time() - delivery.sent_at if delivery.sent_at else 0.0
-        last = delivery.max_receive_count is not None and delivery.attempt >= delivery.max_receive_count
-        reason = f"{error} (waited {age:.0f} s for a worker that can run it)"
-        logger.warning("a message cannot run here: %s", reason, extra={"attempt": delivery.attempt})
-        if last or age >= _PATIENCE_SECONDS:
-            return DeadLettered(reason, error)
-        return RetryAfter(_wait(delivery), error)
-    return Message(task, envelope)
-
-
-def _wait(delivery: Delivery) -> float:
-    return _WAITS[min(delivery.attempt, len(_WAITS)) - 1]
-
-
-def _decode(body: str | bytes) -> Envelope:
-    """An envelope, that which an SNS notification carries (without raw delivery), or that of a run of a schedule."""
-    try:
-        return Envelope.decode(body)
-    except EnvelopeError:
-        import json
-
-        try:
-            notification = json.loads(body)
-        except (ValueError, RecursionError):
-            notification = None
-        if isinstance(notification, dict) and notification.get("Type") == "Notification":
-            return Envelope.decode(str(notification.get("Message")))
-        if isinstance(notification, dict) and "scheduled_time" in notification:
-            from runtime_lib import occurrence
-
-            return occurrence.envelope_of(notification)
-        raise
-
-
-# --- Running ---------------------------------------------------------------------------------------------------------
 
 
 def run(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> Outcome:
@@ -141,6 +75,9 @@ def _attempt(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> 
     started = time.monotonic()
     try:
         _check(task, context)
+        if "overlap" in envelope.metadata:
+            _begin_occurrence(context)
+        _before(context)
         args, kwargs = _arguments(task, context, _sent(envelope))
         outcome: Outcome = Succeeded(_returned(task, _inside_middleware(task, context)(*args, **kwargs)))
     except (KeyboardInterrupt, GeneratorExit):
@@ -148,6 +85,8 @@ def _attempt(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> 
     except BaseException as error:  # noqa: BLE001  (also sys.exit(): a task must not end its neighbours)
         outcome = _failed(task, context, error)
     _finish(context, outcome, started)
+    if "overlap" in envelope.metadata:
+        _end_occurrence(context, outcome)
     return outcome
 
 
@@ -183,6 +122,9 @@ async def _attempt_async(task: "Task[..., Any]", envelope: Envelope, delivery: D
     started = time.monotonic()
     try:
         _check(task, context)
+        if "overlap" in envelope.metadata:
+            await to_thread(_begin_occurrence, context)
+        _before(context)
         is_large = "payload_key" in envelope.metadata
         sent = await to_thread(_sent, envelope) if is_large else _sent(envelope)
         args, kwargs = _arguments(task, context, sent)
@@ -192,9 +134,13 @@ async def _attempt_async(task: "Task[..., Any]", envelope: Envelope, delivery: D
     except BaseException as error:
         this = current_task()
         if isinstance(error, CancelledError) and this and this.cancelling():
+            if "overlap" in envelope.metadata:
+                _drop_occurrence(context)
             raise  # its run is cancelled; otherwise it awaited something else that was
         outcome = _failed(task, context, error)
     _finish(context, outcome, started)
+    if "overlap" in envelope.metadata:
+        await to_thread(_end_occurrence, context, outcome)
     return outcome
 
 
@@ -225,12 +171,29 @@ def _check(task: "Task[..., Any]", context: TaskContext) -> None:
             f"{envelope.hops} tasks dispatched one another (max_hops is {task.max_hops}): a loop? "
             f"The chain began with {envelope.chain}; this one was dispatched by {envelope.metadata.get('source')}"
         )
-    if "overlap" in envelope.metadata:
-        from runtime_lib import occurrence
 
-        occurrence.begin(context)
+
+def _before(context: TaskContext) -> None:
     for hook in hooks.before:
         hook(context)
+
+
+def _begin_occurrence(context: TaskContext) -> None:
+    from runtime_lib import occurrence
+
+    occurrence.begin(context)
+
+
+def _drop_occurrence(context: TaskContext) -> None:
+    from runtime_lib import occurrence
+
+    occurrence.drop(context)
+
+
+def _end_occurrence(context: TaskContext, outcome: Outcome) -> None:
+    from runtime_lib import occurrence
+
+    occurrence.end(context, outcome)
 
 
 def _sent(envelope: Envelope) -> tuple[list[Any], dict[str, Any]]:
@@ -309,16 +272,22 @@ def _failed(task: "Task[..., Any]", context: TaskContext, error: BaseException) 
         return DeadLettered(f"a task dispatched eagerly failed: {describe(error)}", error)
     at_end = delivery.attempt >= last_run(task.retry, delivery)
     if isinstance(error, PayloadUnavailableError):  # not the task's failure: its policy has no say in it
-        return DeadLettered(str(error), error) if at_end else RetryAfter(_wait(delivery), error)
+        return DeadLettered(str(error), error) if at_end else RetryAfter(wait(delivery), error)
     if isinstance(error, RetryLater):
+        if delivery.is_invocation:
+            return DeadLettered(
+                "RetryLater cannot be raised on an asynchronous invocation, which has no delays: serve the task by a "
+                "ManagedAsyncTask or PriorityTaskQueues",
+                error,
+            )
         if at_end:
             return DeadLettered(f"RetryLater after {delivery.attempt} deliveries: the queue allows no more", error)
         return RetryAfter(error.delay, error)
     delay = task.retry.delay(error, delivery.attempt)
     if delay is not None and not at_end:
         return RetryAfter(delay, error)
-    is_invocation = (delivery.source or "").startswith("lambda:")
-    allowing = "retry_attempts" if is_invocation else "the queue's max_receive_count"
+    is_invoked = (delivery.source or "").startswith("lambda:")
+    allowing = "retry_attempts" if is_invoked else "the queue's max_receive_count"
     limit = "" if delay is None else f", the last that {allowing} allows"
     return DeadLettered(f"failed at attempt {delivery.attempt}{limit}: {describe(error)}", error)
 
@@ -335,10 +304,6 @@ def _finish(context: TaskContext, outcome: Outcome, started: float) -> None:
             hook(context, outcome)
         except (Exception, SystemExit):  # noqa: BLE001  (the task has run: what happens after it changes nothing)
             logger.exception("the after_task hook %s failed", getattr(hook, "__name__", hook), extra=_extra(context))
-    if "overlap" in context.envelope.metadata:
-        from runtime_lib import occurrence
-
-        occurrence.end(context, outcome)
     elapsed = 1000 * (time.monotonic() - started)
     extra = _extra(context)
     match outcome:

@@ -129,10 +129,9 @@ def end(context: "TaskContext", outcome: "Outcome") -> None:
     if context.envelope.metadata.get("overlap") != _SKIP:
         return
     from runtime_lib.execution import RetryAfter
-    from runtime_lib.leases import renewal
     from runtime_lib.tracking import get_store
 
-    renewal.drop(context.id)
+    drop(context)
     try:
         if isinstance(outcome, RetryAfter):
             # Without a receipt the message is in no queue, and Lambda decides when it runs again.
@@ -142,6 +141,13 @@ def end(context: "TaskContext", outcome: "Outcome") -> None:
             get_store().release(_lease(context), context.id)
     except Exception:  # noqa: BLE001  (the task has run: what happens after it changes nothing)
         logger.exception("the lease of %s is not settled, and ends by itself", _lease(context))
+
+
+def drop(context: "TaskContext") -> None:
+    """Hold the lease no longer than it lasts: the run is cancelled."""
+    from runtime_lib.leases import renewal
+
+    renewal.drop(context.id)
 
 
 def _lease(context: "TaskContext") -> str:

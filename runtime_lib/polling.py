@@ -210,7 +210,7 @@ class Poller:
             self._heartbeat.forget(record)
 
     async def _run(self, record: Record) -> Outcome:
-        admitted = admit(record.body, record.delivery)
+        admitted = await self._aws_threads.call(copy_context().run, admit, record.body, record.delivery)
         if not isinstance(admitted, Message):
             return admitted
         task, envelope = admitted

@@ -6,11 +6,11 @@ duplicate never runs beside it, and after a crash the next delivery is kept wait
 
 import time
 from os import urandom
-from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
+from runtime_lib import leases
 from runtime_lib.context import Delivery
-from runtime_lib.errors import NotBegunError, StoreError, message_of
+from runtime_lib.errors import Discard, NotBegunError, StoreError, message_of
 from runtime_lib.log import logger
 from runtime_lib.outcomes import DeadLettered, Discarded, Outcome, RetryAfter, Succeeded
 from runtime_lib.results import encode_result
@@ -20,11 +20,8 @@ if TYPE_CHECKING:
     from runtime_lib.envelope import Envelope
     from runtime_lib.store import Store
 
-__all__ = ["TrackedRun", "begin"]
+__all__ = ["TrackedRun", "begin", "refuse"]
 
-_LEASE_SECONDS = 60.0
-_RENEWAL_SECONDS = 20.0
-"""Two renewals may fail before the lease lapses."""
 _CLOCK_SECONDS = 2.0
 """How far the clocks of two environments are apart at most, with the time it takes to end one."""
 _STORE_PAUSE_SECONDS = 10
@@ -47,10 +44,10 @@ class TrackedRun:
 
     def __enter__(self) -> None:
         if not self._is_short:
-            _renewal.hold(self._owner, self._store, self._task_id)
+            leases.renewal.hold(self._owner, self._store, self._task_id)
 
     def __exit__(self, *raised: object) -> None:
-        _renewal.drop(self._owner)
+        leases.renewal.drop(self._owner)
 
     def end(self, outcome: Outcome) -> None:
         """Record how it ended; if that fails, the log says so, and what has happened has happened all the same."""
@@ -67,24 +64,54 @@ def begin(store: "Store", envelope: "Envelope", delivery: Delivery) -> TrackedRu
     """Begin an attempt, or say what becomes of the message: another attempt may be running, or have finished it."""
     owner = urandom(16).hex()
     left = float("inf") if delivery.deadline is None else delivery.deadline - time.time()
-    is_short = left <= _LEASE_SECONDS
-    seconds = left + _CLOCK_SECONDS if is_short else _LEASE_SECONDS
+    is_short = left <= leases.LEASE_SECONDS
+    seconds = left + _CLOCK_SECONDS if is_short else leases.LEASE_SECONDS
     extra = {"task": envelope.task, "id": envelope.id}
     try:
-        begun = store.begin(envelope.id, envelope.task, owner=owner, seconds=seconds)
+        begun = store.begin(envelope.id, envelope.task, owner=owner, seconds=seconds, message_id=_message_id(delivery))
     except StoreError as error:
         # Running it all the same might run it twice, which is what a store is there to prevent.
         logger.error("%s is not begun: %s", envelope.task, error, extra=extra)
-        pause = min(_STORE_PAUSE_SECONDS * 2 ** (delivery.attempt - 1), _MAX_STORE_PAUSE_SECONDS)
-        return _later(delivery, pause, str(error))
+        return _later(delivery, _pause(delivery), str(error))
     if isinstance(begun, int):
         return TrackedRun(store, envelope.id, owner, _exact(delivery, begun), is_short=is_short)
+    if begun.status is TaskStatus.FAILED:
+        logger.warning("%s is not run again: it has failed, but its message is still here", envelope.task, extra=extra)
+        return DeadLettered(f"it has failed already: {begun.error}")
     if begun.status in FINISHED:
         logger.info("%s is skipped: it has %s already", envelope.task, begun.status, extra=extra)
         return Discarded(f"it has {begun.status} already")
     held = f"another delivery of {envelope.task} {envelope.id} is being run"
     logger.info("%s is not begun: %s for up to %.0f s", envelope.task, held, begun.seconds, extra=extra)
-    return _later(delivery, begun.seconds + _CLOCK_SECONDS, held)
+    # The lease is renewed while that one runs: a duplicate must not use up its deliveries in the meantime.
+    pause = _pause(delivery) if delivery.receipt else 0
+    return _later(delivery, max(begun.seconds + _CLOCK_SECONDS, pause), held)
+
+
+def refuse(store: "Store", envelope: "Envelope", delivery: Delivery, outcome: RetryAfter | DeadLettered) -> Outcome:
+    """Record what becomes of a message that cannot run; while it waits in a queue, that uses up no attempt."""
+    if isinstance(outcome, RetryAfter) and delivery.receipt:
+        return outcome
+    begun = begin(store, envelope, delivery)
+    if not isinstance(begun, TrackedRun):
+        return outcome if isinstance(begun, DeadLettered) else begun
+    limit = begun.delivery.max_receive_count
+    if isinstance(outcome, RetryAfter) and limit and begun.delivery.attempt >= limit:
+        outcome = DeadLettered(message_of(outcome.error), outcome.error)
+    begun.end(outcome)
+    return outcome
+
+
+def _message_id(delivery: Delivery) -> str | None:
+    """What is the same when a message is delivered again, and another when its dead letter is sent back."""
+    if delivery.awaited or delivery.eager:
+        return None
+    return delivery.message_id or getattr(delivery.lambda_context, "aws_request_id", None)
+
+
+def _pause(delivery: Delivery) -> float:
+    pause: float = min(_STORE_PAUSE_SECONDS * 2 ** (delivery.attempt - 1), _MAX_STORE_PAUSE_SECONDS)
+    return pause
 
 
 def _exact(delivery: Delivery, attempt: int) -> Delivery:
@@ -111,10 +138,11 @@ def _ending(outcome: Outcome) -> Ending:
             return Ending(TaskStatus.SUCCEEDED, text, missing)
         case RetryAfter(_, error):
             return Ending(TaskStatus.RETRYING, error=_failure(error))
+        case Discarded(reason) | DeadLettered(reason, Discard()):  # the latter if somebody awaits the answer
+            return Ending(TaskStatus.CANCELLED, error=RecordedError("Discard", reason[:_MESSAGE_CHARACTERS]))
         case DeadLettered(reason, error):
-            return Ending(TaskStatus.FAILED, error=_failure(error) if error else RecordedError("TaskError", reason))
-        case Discarded(reason):
-            return Ending(TaskStatus.CANCELLED, error=RecordedError("Discard", reason))
+            given = _failure(error) if error else RecordedError("TaskError", reason[:_MESSAGE_CHARACTERS])
+            return Ending(TaskStatus.FAILED, error=given)
 
 
 def _failure(error: BaseException) -> RecordedError:
@@ -125,44 +153,3 @@ def _failure(error: BaseException) -> RecordedError:
     return RecordedError(
         type(error).__name__, message_of(error)[:_MESSAGE_CHARACTERS], traceback[-_TRACEBACK_CHARACTERS:]
     )
-
-
-class _Renewal:
-    """Renews the leases of what runs in this process, in one thread, which ends when nothing runs."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, tuple[Store, str]] = {}
-        self._lock = Lock()
-        self._thread: Thread | None = None
-
-    def hold(self, owner: str, store: "Store", task_id: str) -> None:
-        """Renew the lease from now on."""
-        with self._lock:
-            self._held[owner] = store, task_id
-            if self._thread is None:
-                self._thread = Thread(target=self._renew, name="task-leases", daemon=True)
-                self._thread.start()
-
-    def drop(self, owner: str) -> None:
-        """Renew it no more."""
-        with self._lock:
-            self._held.pop(owner, None)
-
-    def _renew(self) -> None:
-        while True:
-            time.sleep(_RENEWAL_SECONDS)
-            with self._lock:
-                held = list(self._held.items())
-                if not held:
-                    self._thread = None
-                    return
-            for owner, (store, task_id) in held:
-                try:
-                    if not store.renew(task_id, owner, _LEASE_SECONDS) and owner in self._held:
-                        logger.warning("the lease of task %s has lapsed while it runs", task_id)
-                        self.drop(owner)
-                except StoreError as error:
-                    logger.warning("the lease of task %s was not renewed: %s", task_id, error)
-
-
-_renewal = _Renewal()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 from boto3 import client
@@ -23,6 +24,22 @@ class BrokenStore(MemoryStore):
 
     def _fail(self, *args: Any, **kwargs: Any) -> Any:
         raise StoreError("the task store Records failed: ThrottlingException")
+
+
+class SlowStore(MemoryStore):
+    """Waits in the method that ``slow`` names until it is ``free``; ``has_blocked`` if who frees it waits as well."""
+
+    def __init__(self, slow: str) -> None:
+        super().__init__()
+        self.free = Event()
+        self.has_blocked = False
+        ask = getattr(self, slow)
+
+        def take_long(*args: Any, **kwargs: Any) -> Any:
+            self.has_blocked |= not self.free.wait(2)
+            return ask(*args, **kwargs)
+
+        setattr(self, slow, take_long)
 
 
 @contextmanager

@@ -6,9 +6,7 @@ from typing import Any
 
 from runtime_lib.context import Delivery
 from runtime_lib.contract import ENV_MAX_RECEIVE_COUNT
-from runtime_lib.errors import RetryLater
 from runtime_lib.execution import DeadLettered, Outcome, RetryAfter, TaskRejectedError, describe
-from runtime_lib.log import logger
 
 __all__ = ["delivery_of", "settle"]
 
@@ -22,6 +20,7 @@ def delivery_of(event: Any, context: Any) -> Delivery:
         deadline=time.time() + context.get_remaining_time_in_millis() / 1000 if context else None,
         event=event,
         lambda_context=context,
+        is_invocation=True,
     )
 
 
@@ -32,13 +31,6 @@ def settle(outcome: Outcome, body: str, delivery: Delivery) -> None:
         Exception: what the task raised, so that Lambda retries and then writes the dead letter; also if the message is
             given up and its dead letter cannot be written here.
     """
-    if isinstance(outcome, RetryAfter) and isinstance(outcome.error, RetryLater):
-        outcome = DeadLettered(
-            "RetryLater cannot be raised on an asynchronous invocation, which has no delays: serve the task by a "
-            "ManagedAsyncTask or PriorityTaskQueues",
-            outcome.error,
-        )
-        logger.error("a message is dead-lettered: %s", outcome.reason)
     if isinstance(outcome, RetryAfter):
         raise _for_lambda(outcome.error)
     if isinstance(outcome, DeadLettered):

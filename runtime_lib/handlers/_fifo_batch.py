@@ -4,7 +4,7 @@ What is behind that one comes back with it: SQS gives out nothing of a group whi
 group, only the first message of a batch can have run before, so the receives of the others are no attempts of theirs.
 """
 
-from runtime_lib.execution import DeadLettered, Message, Outcome
+from runtime_lib.execution import DeadLettered, Message, Outcome, refused
 from runtime_lib.handlers._sqs_batch import Admitted, Batch, by_suspicion
 from runtime_lib.record import Record
 
@@ -70,7 +70,9 @@ class FifoBatch(Batch):
             limit = record.delivery.max_receive_count
             if limit is not None and record.delivery.attempt >= limit:
                 reason = "it has not run: those before it in its message group used up the queue's max_receive_count"
-                self._settle(record, DeadLettered(reason))
+                admitted = self._admit(record.body, record.delivery)
+                envelope = admitted.envelope if isinstance(admitted, Message) else None
+                self._settle(record, refused(envelope, record.delivery, DeadLettered(reason)))
             else:
                 self._not_started.append(record)
 

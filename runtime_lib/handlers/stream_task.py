@@ -73,6 +73,8 @@ def _is_done(record: dict[str, Any], invocation: Delivery) -> bool:
         max_receive_count=DEFAULT_MAX_RECEIVE_COUNT,
         sent_at=record["dynamodb"].get("ApproximateCreationDateTime"),
         event=record,
+        message_id=record["eventID"],
+        is_invocation=False,
     )
     outcome = _run(record, delivery)
     if isinstance(outcome, RetryAfter) and isinstance(outcome.error, NotBegunError):

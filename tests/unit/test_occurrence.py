@@ -1,5 +1,6 @@
 """What a schedule sends becomes a run of its task, the same one however often it is delivered."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -20,15 +21,27 @@ from runtime_lib import (
     Task,
     TaskContext,
     TaskDefinitionError,
+    leases,
     occurrence,
     task,
 )
 from runtime_lib.context import Delivery
-from runtime_lib.execution import DeadLettered, Discarded, Message, Outcome, RetryAfter, Succeeded, admit, run
+from runtime_lib.execution import (
+    DeadLettered,
+    Discarded,
+    Message,
+    Outcome,
+    RetryAfter,
+    Succeeded,
+    admit,
+    run,
+    run_async,
+)
 from runtime_lib.handlers.managed_async_task import handler as queue_handler
 from runtime_lib.handlers.scheduled_task import handler
 from runtime_lib.store import using_store
 from tests.deliveries import TaskQueue, body_of
+from tests.stores import SlowStore
 
 ran: list[Any] = []
 CONTEXT = SimpleNamespace(function_name="nightly", aws_request_id="1", get_remaining_time_in_millis=lambda: 60_000)
@@ -220,6 +233,68 @@ def test_a_run_that_never_reports_keeps_the_next_away_until_its_deadline(store: 
     assert isinstance(skipping("slow", 1), Discarded)
     time.sleep(0.25)
     assert skipping("slow", 2) == Succeeded()
+
+
+@task
+async def aslow(context: TaskContext) -> None:
+    if (begun := events.pop("begun", None)) is not None:
+        begun.set()
+        await asyncio.sleep(60)
+    ran.append(context.id)
+
+
+def skipping_message(name: str) -> Message:
+    admitted = admit(json.dumps(message(name, args=[], kwargs={}, overlap="skip")), Delivery())
+    assert isinstance(admitted, Message)
+    return admitted
+
+
+@pytest.mark.parametrize("slow", ["acquire", "release"])
+def test_async_runs_do_not_wait_for_their_lease_in_the_event_loop(slow: str) -> None:
+    async def main() -> Outcome:
+        asyncio.get_running_loop().call_later(0.02, store.free.set)
+        return await run_async(*skipping_message("aslow"), Delivery(deadline=time.time() + 60))
+
+    with using_store(SlowStore(slow)) as store:
+        assert asyncio.run(main()) == Succeeded()
+    assert not store.has_blocked
+    assert store.acquire("schedule:Shop-Nightly-1A2B", "the next run", 60)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases of 300 ms, renewed every 50."""
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 0.3)
+    monkeypatch.setattr(leases, "_RENEWAL_SECONDS", 0.05)
+    monkeypatch.setattr(leases, "renewal", leases.Renewal())
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_long_run_in_a_worker_keeps_the_next_away_until_it_ends(store: MemoryStore) -> None:
+    taken: list[bool] = []
+
+    def next_run() -> None:
+        time.sleep(0.6)
+        taken.append(store.acquire("schedule:Shop-Nightly-1A2B", "the next run", 60))
+
+    events["during"] = next_run
+    assert run(*skipping_message("slow"), Delivery()) == Succeeded()
+    assert taken == [False]
+    assert store.acquire("schedule:Shop-Nightly-1A2B", "the next run", 60)
+
+
+@pytest.mark.usefixtures("quick", "store")
+def test_a_run_in_a_worker_that_is_cancelled_keeps_the_next_away_no_longer_than_its_lease() -> None:
+    async def cancelled() -> None:
+        events["begun"] = begun = asyncio.Event()
+        running = asyncio.create_task(run_async(*skipping_message("aslow"), Delivery()))
+        await asyncio.wait_for(begun.wait(), 5)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(cancelled())
+    assert leases.renewal._held == {}
 
 
 def test_without_a_store_a_run_that_must_not_overlap_fails() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runtime_lib import Discard, Reject, Retry, RetryLater, TaskContext, task, tracked_run
+from runtime_lib import Discard, Reject, Retry, RetryLater, TaskContext, leases, task, tracked_run
 from runtime_lib.context import Delivery
 from runtime_lib.contract import Priority
 from runtime_lib.envelope import Envelope
@@ -19,7 +19,7 @@ from runtime_lib.execution import DeadLettered, Discarded, Outcome, RetryAfter, 
 from runtime_lib.memory_store import MemoryStore
 from runtime_lib.task_record import TaskRecord, TaskStatus
 from runtime_lib.tracking import using_store
-from tests.stores import BrokenStore
+from tests.stores import BrokenStore, SlowStore
 from tests.task_modules import run_program
 
 THIRTY = Retry(3, first_delay=30, multiplier=1, jitter="none")
@@ -63,7 +63,7 @@ def does(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
 @pytest.fixture(autouse=True)
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryStore]:
     attempts.clear()
-    monkeypatch.setattr(tracked_run, "_renewal", tracked_run._Renewal())
+    monkeypatch.setattr(leases, "renewal", leases.Renewal())
     with using_store(MemoryStore()) as store:
         yield store
 
@@ -138,6 +138,15 @@ def test_what_is_given_up_without_an_exception_is_recorded_with_its_reason(of: A
     record = record_of(store, envelope)
     assert record.status is TaskStatus.FAILED
     assert "max_hops is 16" in str(record.error)
+
+
+def test_the_reason_of_a_discard_is_cut(of: Any, does: Any, store: MemoryStore) -> None:
+    does(Discard("x" * 500_000))
+    envelope = message(of)
+    execute(of, envelope)
+    error = record_of(store, envelope).error
+    assert error is not None
+    assert len(error.message) == 2_000
 
 
 def test_a_long_error_is_cut(of: Any, does: Any, store: MemoryStore) -> None:
@@ -232,6 +241,13 @@ def test_a_duplicate_waits_for_the_rest_of_the_lease(of: Any, store: MemoryStore
     assert attempts == []
 
 
+def test_a_duplicate_of_a_long_run_does_not_use_up_its_deliveries(of: Any, store: MemoryStore) -> None:
+    envelope = message(of)
+    store.begin(envelope.id, of.name, owner="another", seconds=60)
+    waited = [execute(of, envelope, received(attempt)) for attempt in range(1, 10)]
+    assert sum(outcome.delay for outcome in waited if isinstance(outcome, RetryAfter)) > 15 * 60
+
+
 @pytest.mark.parametrize("delivery", [received(10), Delivery(eager=True), Delivery(awaited=True)])
 def test_a_duplicate_that_is_not_delivered_again_is_given_up_with_the_reason(
     of: Any, store: MemoryStore, delivery: Delivery
@@ -264,12 +280,12 @@ def test_of_duplicates_that_race_one_has_an_effect(of: Any, does: Any, store: Me
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases of 300 ms, renewed every 50."""
-    monkeypatch.setattr(tracked_run, "_LEASE_SECONDS", 0.3)
-    monkeypatch.setattr(tracked_run, "_RENEWAL_SECONDS", 0.05)
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 0.3)
+    monkeypatch.setattr(leases, "_RENEWAL_SECONDS", 0.05)
 
 
 def renewing() -> threading.Thread | None:
-    return tracked_run._renewal._thread
+    return leases.renewal._thread
 
 
 def wait_until(what: Callable[[], object]) -> None:
@@ -292,7 +308,7 @@ def test_a_lease_does_not_lapse_while_the_task_runs(of: Any, does: Any, store: M
     does(work)
     assert execute(of, envelope) == Succeeded(None)
     assert not [answer for answer in answers if isinstance(answer, int)]
-    assert tracked_run._renewal._held == {}
+    assert leases.renewal._held == {}
 
 
 @pytest.mark.usefixtures("quick")
@@ -315,6 +331,21 @@ def test_the_thread_that_renews_ends_when_nothing_runs(of: Any, does: Any) -> No
         assert isinstance(outcome, Succeeded)
         assert isinstance(outcome.result, threading.Thread)
         wait_until(lambda thread=outcome.result: not thread.is_alive())
+
+
+@pytest.mark.usefixtures("quick")
+def test_leases_are_renewed_in_a_process_that_was_forked_while_others_were(
+    of: Any, does: Any, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = threading.Thread(target=int)
+    gone.start()
+    gone.join()
+    monkeypatch.setattr(leases.renewal, "_thread", gone)  # as it is in the child
+    does(lambda: time.sleep(0.5))
+    envelope = message(of)
+    assert execute(of, envelope) == Succeeded(None)
+    assert record_of(store, envelope).status is TaskStatus.SUCCEEDED
+    assert renewing() is not gone
 
 
 def test_in_lambda_a_lease_ends_with_the_deadline_and_needs_no_thread(of: Any, does: Any, store: MemoryStore) -> None:
@@ -375,33 +406,15 @@ def test_a_renewal_that_fails_is_tried_again(of: Any, does: Any, caplog: pytest.
 # --- Event loop, and no store ----------------------------------------------------------------------------------------
 
 
-class SlowStore(MemoryStore):
-    """Takes 200 ms for what ``slow`` names."""
-
-    def __init__(self, slow: str) -> None:
-        super().__init__()
-        ask = getattr(self, slow)
-
-        def take_long(*args: Any, **kwargs: Any) -> Any:
-            time.sleep(0.2)
-            return ask(*args, **kwargs)
-
-        setattr(self, slow, take_long)
-
-
 @pytest.mark.parametrize("slow", ["begin", "end"])
 def test_async_tasks_do_not_wait_for_the_store_in_the_event_loop(slow: str) -> None:
-    async def ticks_during_a_run() -> int:
-        ticks = 0
-        running = asyncio.create_task(run_async(aruns, message(aruns), received()))
-        while not running.done():
-            await asyncio.sleep(0.01)
-            ticks += 1
-        assert await running == Succeeded(None)
-        return ticks
+    async def main() -> Outcome:
+        asyncio.get_running_loop().call_later(0.02, store.free.set)
+        return await run_async(aruns, message(aruns), received())
 
-    with using_store(SlowStore(slow)):
-        assert asyncio.run(ticks_during_a_run()) > 10
+    with using_store(SlowStore(slow)) as store:
+        assert asyncio.run(main()) == Succeeded(None)
+    assert not store.has_blocked
 
 
 def test_a_run_that_is_cancelled_holds_no_lease_for_longer_than_it_lasts(store: MemoryStore) -> None:
@@ -413,10 +426,11 @@ def test_a_run_that_is_cancelled_holds_no_lease_for_longer_than_it_lasts(store: 
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
+        slow.free.set()
 
-    with using_store(SlowStore("begin")):
+    with using_store(SlowStore("begin")) as slow:
         asyncio.run(cancelled())
-    assert tracked_run._renewal._held == {}
+    assert leases.renewal._held == {}
 
 
 def test_a_task_without_a_store_loads_none_and_reaches_no_dynamodb() -> None:
