@@ -10,7 +10,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from constructs_lib._function_routes import FunctionRoutes, allow
-from constructs_lib._validation import acknowledge, acknowledge_wildcard, require_duration
+from constructs_lib._validation import acknowledge, acknowledge_wildcard, refusal, require_duration, seconds
 from runtime_lib import contract
 
 __all__ = ["PayloadAccess", "PayloadBucket"]
@@ -130,6 +130,15 @@ class PayloadBucket(PayloadAccess):
             _LONGEST_DAYS * _DAY,
             remedy=f"leave it out for {_DEFAULT_DAYS} days: a message and then its dead letter may be kept for 28",
         )
+        kept = seconds(time_to_live) if time_to_live else None
+        if kept is not None and kept % _DAY:
+            raise refusal(
+                self,
+                "time_to_live",
+                given=f"{kept:,.0f} seconds",
+                allowed="whole days",
+                remedy=f"write Duration.days({-(kept // -_DAY):.0f})",
+            )
         self.bucket_name = _bucket_name(self)
         self._encryption_key = encryption_key
         self.bucket: Final = s3.Bucket(

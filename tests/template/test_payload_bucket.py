@@ -168,6 +168,11 @@ def test_arguments_are_kept_longer_than_their_messages(time_to_live: cdk.Duratio
         add_payloads(new_stack(), time_to_live=time_to_live)
 
 
+def test_arguments_are_kept_for_whole_days() -> None:
+    with pytest.raises(ValueError, match=r"time_to_live is 3,600,000 seconds, allowed is whole days: .*days\(42\)"):
+        add_payloads(new_stack(), time_to_live=cdk.Duration.hours(1_000))
+
+
 def test_the_variable_of_the_bucket_is_the_constructs() -> None:
     with pytest.raises(ValueError, match=r"environment\['TASK_PAYLOADS'\] is a variable that this construct sets"):
         add_invoice(new_stack(), environment={"TASK_PAYLOADS": "other"})
