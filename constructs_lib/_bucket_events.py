@@ -95,7 +95,7 @@ class _UnlessSetByFunction:
     def __init__(self, bucket: s3.IBucket | s3.Bucket) -> None:
         self._bucket = bucket
 
-    def produce(self, _context: cdk.IResolveContext) -> dict[str, bool] | None:
+    def produce(self, context: cdk.IResolveContext) -> dict[str, bool] | None:  # noqa: ARG002  (the interface names it)
         return None if _set_by_function(self._bucket) else {"EventBridgeEnabled": True}
 
 
