@@ -41,12 +41,13 @@ def requeue_dead_letters(
         raise ValueError(f"limit is 1 or more, or None for all, given {limit}")
     sqs = client or shared_client("sqs")
     dead_letter_url = queue_url(dead_letter_queue, sqs)
-    sent: set[str] = set()
+    sent: set[tuple[str, str | None]] = set()
     for letter in receive_dead_letters(dead_letter_url, client=sqs):
-        message = letter.envelope_id or letter.body
+        target = f"sqs:{to}" if to else letter.failure.source
+        message = letter.envelope_id or letter.body, target  # (one event may have failed in several functions)
         if message in sent or (select and not select(letter)):
             continue
-        _send_again(letter, f"sqs:{to}" if to else letter.failure.source, dead_letter_url, sqs)
+        _send_again(letter, target, dead_letter_url, sqs)
         delete(dead_letter_url, [str(letter.receipt)], sqs)
         sent.add(message)
         if len(sent) == limit:

@@ -13,6 +13,7 @@ from runtime_lib.context import Delivery
 from runtime_lib.contract import FAILURE_ATTRIBUTE
 from runtime_lib.dead_letters import receive_dead_letters, write_dead_letter
 from runtime_lib.errors import DispatchError
+from tests.bus_events import bus_event
 from tests.deliveries import body_of
 from tests.polled import Answers, Requests, asked
 
@@ -162,6 +163,15 @@ def test_lambdas_own_letters_are_invoked_again_with_what_was_requested(shop: Sho
     assert requeue_dead_letters("Shop-dead") == 1
     (request,) = shop.invocations
     assert (request["FunctionName"], json.loads(request["Payload"])) == ("background", record["requestPayload"])
+
+
+def test_one_event_that_failed_in_two_functions_goes_to_both(shop: Shop) -> None:
+    event = json.dumps(bus_event("Order Placed", {}, source="shop.orders"))
+    for function in ("Shop-Invoice", "Shop-Index"):
+        shop.dead_letter(event, f"lambda:{function}")
+    assert requeue_dead_letters(shop.urls["dead"]) == 2
+    assert {one["FunctionName"] for one in shop.invocations} == {"Shop-Invoice", "Shop-Index"}
+    assert shop.count("dead") == 0
 
 
 def test_all_go_where_they_are_told(shop: Shop) -> None:
