@@ -56,6 +56,7 @@ class TaskApi(Construct):
         url: where it is, with a slash at its end: at the domain name, if it has one.
         access_log: the log group with a line of JSON for each request.
         domain: the domain name, its certificate and its record; None without one.
+        status_function: what answers at ``status_path``; None without a store, or before the first task is added.
 
     Raises:
         ValueError: an argument is refused; the message says which, and what to do.
@@ -83,6 +84,7 @@ class TaskApi(Construct):
         self._paths: Final = ClaimedPaths()
         self._asks_for_keys = False
         self.store: Final = store
+        self.status_function: lambda_.Function | None = None
         if store:
             self._paths.claim(self, "GET", self._status_path)
         # A status that is kept would stay what it was at first.
@@ -298,7 +300,7 @@ class TaskApi(Construct):
 
     def add_status(self, code: TaskCode) -> None:
         """Have the store's records read at the status path; once, with the code of the first task."""
-        if self.store is None or self.node.try_find_child("Status"):
+        if self.store is None or self.status_function:
             return
         authorization, api_key = self.authorization_of(self, None), self.asks_for_key(None)
         status = ApiTaskStatus(
@@ -311,6 +313,7 @@ class TaskApi(Construct):
             environment=self.task_environment,
             described=self.described("GET", self._status_path, "status", authorization, api_key=api_key),
         )
+        self.status_function = status.function
         self.add_method(
             status.function,
             status.function_name,

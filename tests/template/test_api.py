@@ -646,6 +646,11 @@ def test_objects_of_the_cdk_are_there_to_be_changed() -> None:
     task = add_api_task(stack, api=api)
     assert isinstance(api.api, apigateway.RestApi)
     assert isinstance(task.function, lambda_.Function)
+    assert api.status_function is None
+    with_store = add_api(stack, "WithStore", store=TaskStore(stack, "Store"))
+    assert with_store.status_function is None
+    add_api_task(stack, "Other", api=with_store)
+    assert isinstance(with_store.status_function, lambda_.Function)
     assert isinstance(task.method, apigateway.Method)
     assert api.domain
     assert isinstance(api.domain.domain, apigateway.DomainName)
