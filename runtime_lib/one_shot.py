@@ -112,16 +112,13 @@ class OneShotTransport:
         return None
 
     def _target(self, call: "Call") -> dict[str, Any]:
-        target = {
+        # (no group of the queue's: Scheduler knows those of FIFO queues alone)
+        return {
             "Arn": self._arn(),
             "RoleArn": self._role,
             "Input": _input(call),
             "DeadLetterConfig": {"Arn": self._dead_letter_queue},
         }
-        group = call.envelope.metadata.get("group")
-        if group is not None and self._route.kind == "sqs":
-            target["SqsParameters"] = {"MessageGroupId": group}
-        return target
 
     def _arn(self) -> str:
         """Of the queue or function, in the account of the role and the region of the client."""

@@ -157,9 +157,11 @@ def test_a_function_gets_its_event_later_with_any_delay(scheduler: Any) -> None:
     assert timedelta(seconds=55) < start_of(schedule) - datetime.now(UTC) <= timedelta(seconds=62)
 
 
-def test_a_group_is_kept(scheduler: Any) -> None:
+def test_a_group_goes_with_the_message_alone_for_scheduler_takes_those_of_fifo_queues_only(scheduler: Any) -> None:
     remind.with_group("tenant-7").with_delay(3600).dispatch("a")
-    assert the_schedule(scheduler)["Target"]["SqsParameters"] == {"MessageGroupId": "tenant-7"}
+    target = the_schedule(scheduler)["Target"]
+    assert "SqsParameters" not in target
+    assert Envelope.decode(target["Input"]).metadata["group"] == "tenant-7"
 
 
 def test_a_message_is_what_it_was_though_it_looks_like_a_placeholder(scheduler: Any) -> None:
