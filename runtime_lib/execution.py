@@ -14,6 +14,7 @@ from runtime_lib.errors import (
     Discard,
     EnvelopeError,
     HttpError,
+    NotBegunError,
     PayloadLostError,
     PayloadUnavailableError,
     Reject,
@@ -271,7 +272,9 @@ def _failed(task: "Task[..., Any]", context: TaskContext, error: BaseException) 
     if delivery.eager and _GIVEN_UP in vars(error):
         return DeadLettered(f"a task dispatched eagerly failed: {describe(error)}", error)
     at_end = delivery.attempt >= last_run(task.retry, delivery)
-    if isinstance(error, PayloadUnavailableError):  # not the task's failure: its policy has no say in it
+    if isinstance(
+        error, NotBegunError | PayloadUnavailableError
+    ):  # not the task's failure: its policy has no say in it
         return DeadLettered(str(error), error) if at_end else RetryAfter(wait(delivery), error)
     if isinstance(error, RetryLater):
         if delivery.is_invocation:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime_lib.contract import ENVELOPE_VERSION, Priority
 from runtime_lib.envelope import Envelope, derived_id
-from runtime_lib.errors import ArgumentError, Discard, EnvelopeError, TaskDefinitionError
+from runtime_lib.errors import ArgumentError, Discard, EnvelopeError, NotBegunError, StoreError, TaskDefinitionError
 from runtime_lib.log import logger
 
 if TYPE_CHECKING:
@@ -110,15 +110,19 @@ def begin(context: "TaskContext") -> None:
 
     Raises:
         Discard: another run is going: this one is skipped.
-        StoreError: this function has no store, or it fails.
+        NotBegunError: this function has no store, or it fails.
     """
     if context.envelope.metadata.get("overlap") != _SKIP:
         return
     from runtime_lib.leases import renewal
     from runtime_lib.tracking import get_store
 
-    store = get_store()
-    if not store.acquire(_lease(context), context.id, _seconds_left(context)):
+    try:
+        store = get_store()
+        is_ours = store.acquire(_lease(context), context.id, _seconds_left(context))
+    except StoreError as error:
+        raise NotBegunError(str(error)) from error
+    if not is_ours:
         raise Discard(f"skipped: the previous run of schedule {context.envelope.metadata['schedule']!r} is still going")
     if context.delivery.deadline is None:
         renewal.hold(context.id, store, _lease(context))
@@ -129,6 +133,7 @@ def end(context: "TaskContext", outcome: "Outcome") -> None:
     if context.envelope.metadata.get("overlap") != _SKIP:
         return
     from runtime_lib.execution import RetryAfter
+    from runtime_lib.leases import LEASE_SECONDS
     from runtime_lib.tracking import get_store
 
     drop(context)
@@ -136,7 +141,8 @@ def end(context: "TaskContext", outcome: "Outcome") -> None:
         if isinstance(outcome, RetryAfter):
             # Without a receipt the message is in no queue, and Lambda decides when it runs again.
             delay = outcome.delay if context.receipt else _LAMBDA_RETRY_SECONDS
-            get_store().acquire(_lease(context), context.id, delay + _seconds_left(context))
+            # The delay begins when the rest of its batch is done, and after it the message has to be received.
+            get_store().acquire(_lease(context), context.id, delay + _seconds_left(context) + LEASE_SECONDS)
         else:
             get_store().release(_lease(context), context.id)
     except Exception:  # noqa: BLE001  (the task has run: what happens after it changes nothing)

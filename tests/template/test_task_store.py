@@ -16,6 +16,7 @@ from runtime_lib import contract
 from tests.apps import (
     add_invoice,
     add_mail,
+    add_nightly,
     add_orders,
     add_plain_function,
     allowed,
@@ -27,6 +28,8 @@ from tests.apps import (
     resources,
     statements,
 )
+from tests.event_apps import add_changes, add_uploads
+from tests.queue_apps import add_payments, add_quote
 
 TABLE = "AWS::DynamoDB::Table"
 ARN = "arn:<AWS::Partition>:dynamodb:<AWS::Region>:<AWS::AccountId>:table/Shop-Store-D083DEA0"
@@ -108,6 +111,15 @@ def test_a_server_may_change_records_and_knows_that_it_does(stack: cdk.Stack, st
     assert variables[contract.ENV_TRACKED] == "1"
     assert contract.ENV_STORE_TTL not in variables
     assert all("+store:" in route for route in server.routes.values())
+
+
+@pytest.mark.parametrize("add", [add_changes, add_nightly, add_payments, add_quote, add_uploads])
+def test_what_a_trigger_starts_is_recorded_as_well(stack: cdk.Stack, store: TaskStore, add: Any) -> None:
+    add(stack, "Server", store=store)
+    assert ARN in allowed(stack, "dynamodb:UpdateItem", under="Server")
+    variables = environment(stack, under="Server")
+    assert variables[contract.ENV_STORE] == store.table_name
+    assert variables[contract.ENV_TRACKED] == "1"
 
 
 def test_a_sender_may_add_records_and_take_them_back(stack: cdk.Stack, store: TaskStore) -> None:

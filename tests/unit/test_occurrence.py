@@ -41,7 +41,7 @@ from runtime_lib.handlers.managed_async_task import handler as queue_handler
 from runtime_lib.handlers.scheduled_task import handler
 from runtime_lib.store import using_store
 from tests.deliveries import TaskQueue, body_of
-from tests.stores import SlowStore
+from tests.stores import BrokenStore, SlowStore
 
 ran: list[Any] = []
 CONTEXT = SimpleNamespace(function_name="nightly", aws_request_id="1", get_remaining_time_in_millis=lambda: 60_000)
@@ -196,11 +196,19 @@ def store() -> Iterator[MemoryStore]:
         yield store
 
 
-def skipping(name: str, minute: int, *, schedule: str = "every-minute", attempt: int = 1, receipt: str = "") -> Outcome:
+def skipping(
+    name: str,
+    minute: int,
+    *,
+    schedule: str = "every-minute",
+    attempt: int = 1,
+    receipt: str = "",
+    seconds_left: float = 60,
+) -> Outcome:
     """Deliver the run of one minute of a schedule whose runs do not overlap."""
     scheduled_time = f"2026-03-29T01:{minute:02}:00Z"
     sent = message(name, args=[], kwargs={}, overlap="skip", schedule=schedule, scheduled_time=scheduled_time)
-    delivery = Delivery(attempt=attempt, receipt=receipt or None, deadline=time.time() + 60)
+    delivery = Delivery(attempt=attempt, receipt=receipt or None, deadline=time.time() + seconds_left)
     admitted = admit(json.dumps(sent), delivery)
     assert isinstance(admitted, Message)
     return run(*admitted, delivery)
@@ -226,6 +234,13 @@ def test_a_run_that_waits_for_its_retry_is_going() -> None:
     assert isinstance(skipping("slow", 1), Discarded)
     assert skipping("flaky", 0, attempt=2, receipt="r") == Succeeded()
     assert skipping("slow", 2) == Succeeded()
+
+
+def test_a_retry_that_is_late_finds_its_run_still_going(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(skipping("flaky", 0, receipt="r", seconds_left=0.1), RetryAfter)
+    late = time.time() + 60 + 30
+    monkeypatch.setattr(time, "time", lambda: late)
+    assert not store.acquire("schedule:every-minute", "the next run", 60)
 
 
 def test_a_run_that_never_reports_keeps_the_next_away_until_its_deadline(store: MemoryStore) -> None:
@@ -295,6 +310,19 @@ def test_a_run_in_a_worker_that_is_cancelled_keeps_the_next_away_no_longer_than_
 
     asyncio.run(cancelled())
     assert leases.renewal._held == {}
+
+
+@task(retry=Retry.never())
+def once(context: TaskContext) -> None:
+    ran.append(context.id)
+
+
+def test_a_run_whose_lease_cannot_be_asked_for_waits_whatever_its_retries_are() -> None:
+    with using_store(BrokenStore("acquire")):
+        outcome = skipping("once", 0, receipt="r")
+    assert isinstance(outcome, RetryAfter)
+    assert outcome.delay == 60
+    assert ran == []
 
 
 def test_without_a_store_a_run_that_must_not_overlap_fails() -> None:
