@@ -14,7 +14,7 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk.assertions import Annotations, Match, Template
 from cfnlint.api import lint
 
-from constructs_lib import EventTask, ManagedAsyncTask, PayloadBucket, TaskStore
+from constructs_lib import EventTask, PayloadBucket, TaskStore
 from constructs_lib._rule_dead_letters import RuleDeadLetters
 from tests.apps import (
     add_invoice,
@@ -27,6 +27,7 @@ from tests.apps import (
     only,
 )
 from tests.event_apps import add_changes, add_table, add_uploads
+from tests.queue_apps import add_clean_up
 
 
 def test_uploads_to_a_bucket_of_the_app_run_the_task_without_a_function_that_sets_notifications() -> None:
@@ -116,8 +117,7 @@ def test_a_dead_letter_queue_of_another_stack_does_not_tie_the_stacks_together()
     app = new_app()
     here, there = cdk.Stack(app, "Here"), cdk.Stack(app, "There")
     uploads = add_uploads(here, event_pattern=PATTERN, dead_letter_queue=sqs.Queue(there, "Own"))
-    clean_up = ManagedAsyncTask(there, "CleanUp", code=back_office(), task="back_office.payments:clean_up")
-    add_uploads(here, "Others", event_pattern=PATTERN, dead_letter_task=clean_up)
+    add_uploads(here, "Others", event_pattern=PATTERN, dead_letter_task=add_clean_up(there))
     [rule, _] = Template.from_stack(here).find_resources("AWS::Events::Rule").values()
     assert rule["Properties"]["Targets"][0]["DeadLetterConfig"]["Arn"] == here.resolve(
         uploads.dead_letter_queue.queue_arn
