@@ -225,7 +225,7 @@ def lane_concurrency(
                 scope, "lanes", given=lanes, allowed="1 or more", remedy="the first lane is the task's own queue"
             )
         return [max_concurrency] * lanes
-    if not lanes or isinstance(lanes, str):
+    if not lanes or isinstance(lanes, str) or not isinstance(lanes, Sequence):
         raise refusal(
             scope,
             "lanes",
@@ -240,6 +240,14 @@ def lane_concurrency(
             given=f"{max_concurrency}, and lanes has one for each lane",
             allowed="one of the two",
             remedy="leave max_concurrency out, or give the number of lanes",
+        )
+    for lane, limit in enumerate(lanes):
+        require_number(
+            scope,
+            f"lanes[{lane}]",
+            limit,
+            *_MAX_CONCURRENCY,
+            remedy="None is no limit, and 2 the least that Lambda takes",
         )
     return list(lanes)
 

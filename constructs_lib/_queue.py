@@ -1,5 +1,6 @@
 """The one place for a queue: its encryption, its policy, its permissions and its dead letters."""
 
+import re
 from typing import TYPE_CHECKING, Final, Self, cast
 
 import aws_cdk as cdk
@@ -20,6 +21,8 @@ __all__ = [
     "DeadLetters",
     "TaskQueue",
     "check_dead_letter_queue",
+    "check_not_its_own_dead_letters",
+    "check_queue_name",
     "dead_letters_of",
     "given_dead_letter_queue",
     "queue_name",
@@ -28,6 +31,9 @@ __all__ = [
 ]
 
 _DEAD_LETTER_RETENTION_DAYS: Final = 14
+_QUEUE_NAME: Final = re.compile(
+    rf"(?=.{{1,{contract.SQS_QUEUE_NAME_MAX_LENGTH}}}$)[\w-]+({re.escape(contract.SQS_FIFO_SUFFIX)})?", re.ASCII
+)
 
 
 def queue_name(queue: sqs.IQueue | sqs.Queue) -> str:
@@ -35,6 +41,23 @@ def queue_name(queue: sqs.IQueue | sqs.Queue) -> str:
     resource = queue.node.default_child
     literal = resource.queue_name if isinstance(resource, sqs.CfnQueue) else None
     return queue.queue_name if literal is None else literal
+
+
+def check_queue_name(scope: Construct, argument: str, name: str) -> None:
+    """Refuse what SQS has no queue by that name for: a URL, or an ARN.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not _QUEUE_NAME.fullmatch(name) and not cdk.Token.is_unresolved(name):
+        raise refusal(
+            scope,
+            argument,
+            given=repr(name),
+            allowed=f"letters, digits, '-' and '_', up to {contract.SQS_QUEUE_NAME_MAX_LENGTH}, a FIFO queue's "
+            f"with {contract.SQS_FIFO_SUFFIX!r} at the end",
+            remedy="give the queue's name, the last part of its URL or ARN",
+        )
 
 
 def send_permissions(queue: sqs.IQueue | sqs.Queue) -> list[iam.PolicyStatement]:
@@ -102,11 +125,21 @@ def given_dead_letter_queue(
     """The dead letter queue that a construct is given: a queue, or that of a task, which is told to expect letters.
 
     Raises:
-        ValueError: both are given, or AWS would not deliver there.
+        ValueError: both are given, AWS would not deliver there, or it is no task that takes a letter.
     """
     if task is None:
         check_dead_letter_queue(scope, queue, fifo=fifo)
         return queue
+    from constructs_lib.managed_async_task import ManagedAsyncTask  # noqa: PLC0415  (its queue is made here)
+
+    if not isinstance(task, ManagedAsyncTask):
+        raise refusal(
+            scope,
+            "dead_letter_task",
+            given=f"a {type(task).__name__}",
+            allowed="a ManagedAsyncTask",
+            remedy="serve the task that takes a DeadLetter by one; a queue is a dead_letter_queue",
+        )
     if queue is not None:
         raise refusal(
             scope,
@@ -116,9 +149,26 @@ def given_dead_letter_queue(
             remedy="the queue of a dead_letter_task is the dead letter queue: leave dead_letter_queue out",
         )
     check_dead_letter_queue(scope, task.queue, fifo=fifo, argument="dead_letter_task")
-    task.function.add_environment(contract.ENV_TASK, str(task.address.task))
-    task.function.add_environment(contract.ENV_TAKES_DEAD_LETTERS, "1")
+    task._take_dead_letters()  # noqa: SLF001  (nothing for users to call)
     return task.queue
+
+
+def check_not_its_own_dead_letters(
+    scope: Construct, argument: str, queue: sqs.IQueue | sqs.Queue, dead_letter_queue: sqs.IQueue | sqs.Queue
+) -> None:
+    """Refuse an existing queue to which what is given up there would be sent again, and so on for ever.
+
+    Raises:
+        ValueError: it is its own dead letter queue.
+    """
+    if queue_name(queue) == queue_name(dead_letter_queue):
+        raise refusal(
+            scope,
+            argument,
+            given=f"{queue.node.path}, which is the dead letter queue as well",
+            allowed="another queue than the one for what is given up",
+            remedy="give another dead_letter_queue; or have a ManagedAsyncTask get dead letters, by dead_letter_task",
+        )
 
 
 def dead_letters_of(

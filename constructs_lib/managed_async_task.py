@@ -18,7 +18,13 @@ from constructs_lib._event_source import (
     lane_concurrency,
 )
 from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of, timeout_of
-from constructs_lib._queue import TaskQueue, dead_letters_of, given_dead_letter_queue, receive_permissions
+from constructs_lib._queue import (
+    TaskQueue,
+    check_queue_name,
+    dead_letters_of,
+    given_dead_letter_queue,
+    receive_permissions,
+)
 from constructs_lib._queue_extras import age_alarm, check_age_alarm, check_queue_extras, queue_extras
 from constructs_lib._server import TaskServer
 from constructs_lib._validation import named_by
@@ -115,7 +121,7 @@ class ManagedAsyncTask(TaskServer):
             for concurrency in lane_concurrency(self, lanes, max_concurrency)
         ]
         with named_by(self):
-            definition = code.source.task(task)
+            definition = self._definition = code.source.task(task)
         handler = handler_of(self, code, entry, default=contract.MANAGED_ASYNC_TASK_HANDLER)
         check_function_options(self, options)
         for one in settings:
@@ -209,21 +215,32 @@ class ManagedAsyncTask(TaskServer):
         store: StoreAccess | None = None,
         payloads: PayloadAccess | None = None,
     ) -> DispatchTarget:
-        """A task that is deployed elsewhere in this account and region, to dispatch to.
+        """A task that is deployed elsewhere in this account and region, to dispatch to; of several lanes to the first.
 
         Args:
             scope: the scope.
             construct_id: the id.
             task: the name it is registered under there, such as ``shop.tasks.invoice``.
-            queue_name: the name of its queue.
+            queue_name: the name of its queue, with ``.fifo`` if it is a FIFO queue.
             encryption_key: the key of its queue. Default: a key that SQS manages.
             store: where it records its tasks. Default: nowhere.
             payloads: where it takes arguments from that are too large for a message. Default: it takes none.
         """
+        check_queue_name(scope, "queue_name", queue_name)
         address = Address.of_task(
             task, Route("sqs", queue_name), encryption_key=encryption_key, store=store, payloads=payloads
         )
         return cls.imported(scope, construct_id, address)
+
+    def _take_dead_letters(self) -> None:
+        """Have the function expect dead letters of others in its queue.
+
+        Raises:
+            ValueError: its task cannot run for one.
+        """
+        self._require_no_arguments(self._definition, "DeadLetter")
+        self.function.add_environment(contract.ENV_TASK, self._definition.name)
+        self.function.add_environment(contract.ENV_TAKES_DEAD_LETTERS, "1")
 
     def metric_waiting(
         self, lane: int = 0, *, period: cdk.Duration | None = None, statistic: str = "Maximum"

@@ -26,7 +26,15 @@ from constructs_lib._function import (
     loaded_modules,
     timeout_of,
 )
-from constructs_lib._queue import DeadLetters, TaskQueue, given_dead_letter_queue, queue_name, receive_permissions
+from constructs_lib._queue import (
+    DeadLetters,
+    TaskQueue,
+    check_not_its_own_dead_letters,
+    check_queue_name,
+    given_dead_letter_queue,
+    queue_name,
+    receive_permissions,
+)
 from constructs_lib._server import TaskServer
 from constructs_lib._validation import names, refusal, warn
 from constructs_lib.managed_async_task import ManagedAsyncTask
@@ -99,10 +107,10 @@ class PriorityTaskQueues(TaskServer):
         handler = handler_of(self, code, entry, default=contract.PRIORITY_TASK_QUEUES_HANDLER)
         check_function_options(self, options)
         check_max_receive_count(self, max_receive_count)
-        self._check_settings(settings, timeout, max_receive_count)
+        dead_letter_queue = given_dead_letter_queue(self, dead_letter_queue, dead_letter_task)
+        self._check_settings(settings, timeout, max_receive_count, dead_letter_queue)
         reserved = options.get("reserved_concurrent_executions")
         check_concurrency(self, reserved, [one.max_concurrency for one in settings.values()])
-        dead_letter_queue = given_dead_letter_queue(self, dead_letter_queue, dead_letter_task)
 
         if dead_letter_queue is None:
             own = DeadLetters(self, encryption_key=encryption_key, removal_policy=options.get("removal_policy"))
@@ -156,7 +164,11 @@ class PriorityTaskQueues(TaskServer):
         self._check_namespaces_at_synth(namespaces, loaded)
 
     def _check_settings(
-        self, settings: Mapping[Priority, QueueSettings], timeout: cdk.Duration, max_receive_count: int
+        self,
+        settings: Mapping[Priority, QueueSettings],
+        timeout: cdk.Duration,
+        max_receive_count: int,
+        dead_letter_queue: sqs.IQueue | sqs.Queue | None,
     ) -> None:
         for priority, one in settings.items():
             within = f"priorities[{priority.name}]."
@@ -167,12 +179,15 @@ class PriorityTaskQueues(TaskServer):
                     f"{within}queue",
                     given=f"the FIFO queue {one.queue.node.path}",
                     allowed="a standard queue",
-                    remedy="serve tasks that need an order by a ManagedAsyncTask(fifo=True) each",
+                    remedy="each priority has a queue of its own, so that its tasks have no order that one could keep: "
+                    "serve those that need one by a ManagedAsyncTask(fifo=True) each",
                 )
             if one.queue is not None:
                 check_existing_queue(
                     self, f"{within}queue", one.queue, timeout=timeout, max_receive_count=max_receive_count
                 )
+            if one.queue is not None and dead_letter_queue is not None:
+                check_not_its_own_dead_letters(self, f"{within}queue", one.queue, dead_letter_queue)
 
     @classmethod
     def from_queues(
@@ -301,6 +316,8 @@ class PriorityTaskQueues(TaskServer):
             store: where their tasks are recorded. Default: nowhere.
             payloads: where it takes arguments from that are too large for a message. Default: it takes none.
         """
+        for priority, name in queue_names.items():
+            check_queue_name(scope, f"queue_names[{priority.name}]", name)
         address = Address.of_namespaces(
             scope,
             names(scope, "namespace", namespace),

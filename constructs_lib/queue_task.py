@@ -16,7 +16,12 @@ from constructs_lib._event_source import (
     receive_count_of,
 )
 from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of, timeout_of
-from constructs_lib._queue import dead_letters_of, given_dead_letter_queue, receive_permissions
+from constructs_lib._queue import (
+    check_not_its_own_dead_letters,
+    dead_letters_of,
+    given_dead_letter_queue,
+    receive_permissions,
+)
 from constructs_lib._server import TaskServer
 from constructs_lib._validation import named_by
 from constructs_lib.task_code import TaskCode
@@ -105,6 +110,7 @@ class QueueTask(TaskServer):
         limit = contract.DEFAULT_MAX_RECEIVE_COUNT if limit is None else limit
         with named_by(self):
             definition = code.source.task(task)
+        self._require_no_arguments(definition, "UnmanagedSqsEvent")
         handler = handler_of(self, code, entry, default=contract.QUEUE_TASK_HANDLER)
         check_function_options(self, options)
         settings.check(self, timeout, fifo=fifo)
@@ -118,6 +124,7 @@ class QueueTask(TaskServer):
         self.queue: Final = queue
         self.address = Address.of_trigger(definition.name, store=store)
         self.dead_letter_queue, self.alarms = dead_letters_of(self, dead_letter_queue, fifo=fifo)
+        check_not_its_own_dead_letters(self, "queue", queue, self.dead_letter_queue)
         self.function = TaskFunction(
             self,
             construct=QueueTask,

@@ -123,6 +123,34 @@ def test_a_queue_elsewhere_is_refused() -> None:
         add_payments(stack, queue=queue)
 
 
+def test_a_task_that_needs_arguments_is_refused_for_a_queue_of_others() -> None:
+    with pytest.raises(
+        ValueError, match=r"which takes 'amount', allowed is a task that takes a UnmanagedSqsEvent, a T"
+    ):
+        add_payments(new_stack(), task="back_office.payments:quote")
+
+
+def test_a_queue_that_would_get_its_own_dead_letters_for_ever_is_refused() -> None:
+    stack = new_stack()
+    letters = add_invoice(stack).dead_letter_queue
+    short = cdk.Duration.seconds(20)
+    with pytest.raises(
+        ValueError, match=r"queue is Shop/TaskDeadLetters/Queue, which is the dead letter queue as well"
+    ):
+        add_payments(stack, queue=letters, timeout=short)
+    with pytest.raises(ValueError, match=r"priorities\[DEFAULT\].queue is .*, which is the dead letter queue as well"):
+        PriorityTaskQueues.from_queues(
+            stack,
+            "Mail",
+            code=back_office(),
+            modules=["back_office.mail"],
+            queues={contract.Priority.DEFAULT: letters},
+            dead_letter_queue=letters,
+            max_receive_count=10,
+            timeout=short,
+        )
+
+
 def test_nothing_is_dispatched_to_a_queue_of_others() -> None:
     stack = new_stack()
     with pytest.raises(ValueError, match="nothing is dispatched here: serve the task by a ManagedAsyncTask"):
@@ -193,10 +221,29 @@ def test_a_larger_batch_in_order_needs_more_receives(batch_size: int, count: int
     assert bool(warnings(stack, "fifo-batch-size")) is warned
 
 
+@pytest.mark.parametrize(
+    "name", ["https://sqs.us-east-1.amazonaws.com/1/far", "arn:aws:sqs:us-east-1:1:far", "far.queue"]
+)
+def test_what_is_no_name_of_a_queue_is_refused_at_an_import(name: str) -> None:
+    stack = new_stack()
+    with pytest.raises(
+        ValueError, match=r"Shop: queue_name is '.*', allowed is letters, .*: give the queue's name, the"
+    ):
+        ManagedAsyncTask.from_queue_name(stack, "Far", task="far.run", queue_name=name)
+    with pytest.raises(ValueError, match=r"Shop: queue_names\[DEFAULT\] is '.*', allowed is letters"):
+        PriorityTaskQueues.from_queue_names(stack, "Near", queue_names={contract.Priority.DEFAULT: name})
+
+
+@pytest.mark.parametrize("name", ["far", "far_1-a.fifo", cdk.Fn.import_value("Far")])
+def test_a_name_of_a_queue_is_taken(name: str) -> None:
+    far = ManagedAsyncTask.from_queue_name(new_stack(), "Far", task="far.run", queue_name=name)
+    assert far.routes == {"TASK_ROUTE__FAR_RUN": f"sqs:{name}"}
+
+
 def test_queues_of_priorities_are_not_in_order() -> None:
     stack = new_stack()
     queue = sqs.Queue(stack, "Queue", fifo=True)
-    with pytest.raises(ValueError, match=r"serve tasks that need an order by a ManagedAsyncTask\(fifo=True\) each"):
+    with pytest.raises(ValueError, match=r"no order that one could keep: serve those that need one by a ManagedAs"):
         PriorityTaskQueues.from_queues(
             stack,
             "Mail",
@@ -250,7 +297,8 @@ def test_a_sender_gets_the_routes_of_all_lanes_and_may_send_to_them() -> None:
         ({"lanes": 0}, "lanes is 0, allowed is 1 or more"),
         ({"lanes": []}, r"lanes is \[\], allowed is how many, or a max_concurrency for each"),
         ({"lanes": [5, 2], "max_concurrency": 3}, "max_concurrency is 3, and lanes has one for each lane"),
-        ({"lanes": [5, 1]}, "max_concurrency is 1, allowed is 2 to 1,000"),
+        ({"lanes": [5, 1]}, r"lanes\[1\] is 1, allowed is 2 to 1,000: None is no limit"),
+        ({"lanes": 2.5}, "lanes is 2.5, allowed is how many, or a max_concurrency for each"),
         ({"lanes": [5, 6], "reserved_concurrent_executions": 10}, r"allowed is 11 \(max_concurrency in all\) and more"),
     ],
 )
@@ -296,6 +344,30 @@ def test_a_dead_letter_task_beside_a_dead_letter_queue_is_refused() -> None:
     stack = new_stack()
     with pytest.raises(ValueError, match="the queue of a dead_letter_task is the dead letter queue: leave"):
         add_invoice(stack, dead_letter_task=add_clean_up(stack), dead_letter_queue=sqs.Queue(stack, "Letters"))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda scope: sqs.Queue(scope, "Queue"),
+        add_payments,
+        lambda scope: ManagedAsyncTask.from_queue_name(scope, "Far", task="far.clean_up", queue_name="far"),
+        lambda _: "CleanUp",
+    ],
+)
+def test_a_dead_letter_task_is_a_managed_async_task(make: Any) -> None:
+    stack = new_stack()
+    with pytest.raises(
+        ValueError, match=r"Shop/Invoice: dead_letter_task is a \w+, allowed is a ManagedAsyncTask: serve"
+    ):
+        add_invoice(stack, dead_letter_task=make(stack))
+
+
+def test_a_dead_letter_task_takes_a_letter_or_nothing() -> None:
+    stack = new_stack()
+    quote = ManagedAsyncTask(stack, "Quote", code=back_office(), task="back_office.payments:quote")
+    with pytest.raises(ValueError, match=r"which takes 'amount', allowed is a task that takes a DeadLetter, a TaskCon"):
+        add_invoice(stack, dead_letter_task=quote)
 
 
 def test_a_dead_letter_task_of_the_other_kind_is_refused() -> None:
