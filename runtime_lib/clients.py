@@ -9,6 +9,8 @@ __all__ = ["client"]
 
 _clients: dict[str, Any] = {}
 _lock = Lock()  # clients are thread-safe, making them is not
+_DYNAMODB_SECONDS = 10
+"""How long a request to DynamoDB may take before it is tried again: botocore's minute is as long as a lease."""
 
 
 def client(service: str) -> Any:
@@ -23,5 +25,13 @@ def client(service: str) -> Any:
                 import boto3
             except ImportError:
                 raise TaskError(f"boto3 is needed to reach {service}: pip install boto3") from None
-            _clients[service] = boto3.client(service)  # type: ignore[call-overload]
+            _clients[service] = boto3.client(service, **_options(service))  # type: ignore[call-overload]
         return _clients[service]
+
+
+def _options(service: str) -> dict[str, Any]:
+    if service != "dynamodb":
+        return {}
+    from botocore.config import Config
+
+    return {"config": Config(connect_timeout=_DYNAMODB_SECONDS, read_timeout=_DYNAMODB_SECONDS)}

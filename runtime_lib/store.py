@@ -212,7 +212,7 @@ class TaskStore:
 
     def acquire(self, key: str, owner: str, seconds: float) -> bool:
         """See `Store.acquire`."""
-        return self._hold(key, owner, seconds, f"attribute_not_exists({_KEY}) OR #lease_until < :now OR #owner = :own")
+        return self._hold(key, owner, seconds, "attribute_not_exists(#owner) OR #lease_until < :now OR #owner = :own")
 
     def renew(self, key: str, owner: str, seconds: float) -> bool:
         """See `Store.renew`."""
@@ -220,7 +220,9 @@ class TaskStore:
 
     def release(self, key: str, owner: str) -> None:
         """See `Store.release`."""
-        self._hold(key, owner, 0, "#owner = :own")
+        now = time.time()
+        changes = {"lease_until": _number(now), STORE_EXPIRES_AT: self._expiry(now)}
+        self._update(key, changes, {":own": _text(owner)}, remove=("owner",), condition="#owner = :own")
 
     def _hold(self, key: str, owner: str, seconds: float, condition: str) -> bool:
         now = time.time()

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from runtime_lib import clients
+from runtime_lib.contract import SQS_MAX_WAIT_SECONDS
 from runtime_lib.errors import TaskError
+from runtime_lib.leases import LEASE_SECONDS
 from tests.task_modules import run_program
 
 
@@ -35,6 +37,12 @@ def test_a_client_is_made_once_for_all_threads(monkeypatch: pytest.MonkeyPatch) 
     assert made == ["sqs"]
     assert len({id(one) for one in found}) == 1
     assert clients.client("lambda") is not clients.client("sqs")
+
+
+def test_a_request_to_dynamodb_that_hangs_is_tried_again_while_a_lease_lasts() -> None:
+    config = clients.client("dynamodb").meta.config
+    assert max(config.connect_timeout, config.read_timeout) < LEASE_SECONDS / 2
+    assert clients.client("sqs").meta.config.read_timeout > SQS_MAX_WAIT_SECONDS
 
 
 def test_a_missing_boto3_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

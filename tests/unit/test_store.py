@@ -262,6 +262,13 @@ def test_a_lease_has_one_owner_until_it_is_released(store: Store, task_id: str) 
     assert store.acquire(task_id, "b", 60)
 
 
+def test_a_lease_that_was_released_is_not_renewed(store: Store, task_id: str) -> None:
+    store.acquire(task_id, "a", 60)
+    store.release(task_id, "a")
+    assert not store.renew(task_id, "a", 60)
+    assert store.acquire(task_id, "b", 60)
+
+
 def test_a_lease_lapses(store: Store, task_id: str) -> None:
     assert store.acquire(task_id, "a", 0.01)
     time.sleep(0.05)
