@@ -87,7 +87,7 @@ class Schedule:
             year: 1970 to 2199. Default: every year.
             time_zone: the IANA name of the time zone. Default: UTC.
 
-        Each also takes lists (``1,15``), ranges (``MON-FRI``) and steps (``0/15``).
+        Each also takes lists (``1,15``), ranges (``MON-FRI``) and, but for the day of the week, steps (``0/15``).
         """
         days = "?" if week_day is not None and day is None else "*" if day is None else day
         week_days = "?" if week_day is None else week_day

@@ -5,6 +5,7 @@ from typing import Any
 
 from runtime_lib.envelope import derived_id
 from runtime_lib.errors import TaskError
+from runtime_lib.events.bus import BusEvent
 from runtime_lib.execution import Message
 from runtime_lib.handlers._async_invocation import delivery_of, settle
 from runtime_lib.handlers._init_phase import start
@@ -31,7 +32,8 @@ def handler(event: Any, context: Any) -> None:
             f"given {found!r:.200}"
         )
     task = the_task()
-    delivery = delivery_of(event, context)
+    sent_at = BusEvent(event).time.timestamp() if "time" in event else None  # (an event made by hand may have none)
+    delivery = delivery_of(event, context)._replace(sent_at=sent_at)
     # Two EventTasks may get one event: each has a message of its own.
     envelope = envelope_of(derived_id(task.name, event["id"]), task)
     settle(run_message(Message(task, envelope), delivery), json.dumps(event), delivery)

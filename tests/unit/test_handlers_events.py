@@ -122,6 +122,7 @@ def test_an_event_that_is_given_up_lies_there_as_it_came(queue: TaskQueue, error
     assert json.loads(body) == event
     assert failure["reason"].startswith(reason)
     assert failure["source"] == "lambda:orders"
+    assert failure["first_at"] == NOON
 
 
 @pytest.mark.usefixtures("on_bus")
