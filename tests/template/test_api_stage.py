@@ -139,3 +139,4 @@ def test_tags_reach_the_api_and_its_log() -> None:
     add_api_task(stack, api=add_api(stack, tags={"team": "shop"}))
     for kind in ("AWS::ApiGateway::RestApi", "AWS::ApiGateway::Stage"):
         assert {"Key": "team", "Value": "shop"} in only(stack, kind)["Tags"]
+    assert only(stack, "AWS::Logs::LogGroup", under="ApiAccessLog")["Tags"] == [{"Key": "team", "Value": "shop"}]
