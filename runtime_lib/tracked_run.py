@@ -1,7 +1,7 @@
 """Running tasks that are recorded: an attempt begins under a lease, and how it ends is recorded.
 
 A lease lasts a minute and is renewed while the attempt runs, or to the function's deadline if that is nearer. So a
-duplicate never runs beside it, and after a crash the next delivery is kept waiting for a minute at most.
+duplicate never runs beside it, and after a crash the next delivery is kept waiting for about a minute.
 """
 
 import time
