@@ -153,7 +153,10 @@ class _JointCall:
         future: Future[Any] = get_running_loop().create_future()
         self._waiting[number] = args, kwargs, future
         self._call_if_complete()
-        result, traceback = await future
+        try:
+            result, traceback = await future
+        finally:  # also if its middleware waits no longer
+            self._waiting.pop(number, None)
         if isinstance(result, BaseException):
             raise result.with_traceback(traceback)  # (one exception may be that of many, and grows when it is raised)
         return result
@@ -172,7 +175,9 @@ class _JointCall:
         running.set(_joint_context([self._messages[number] for number in numbers]))
         results = await self._task.run_whole([together[number][:2] for number in numbers])
         for number, result in zip(numbers, results, strict=True):
-            together[number][2].set_result((result, getattr(result, "__traceback__", None)))
+            future = together[number][2]
+            if not future.done():
+                future.set_result((result, getattr(result, "__traceback__", None)))
 
 
 def _joint_context(messages: "Sequence[tuple[Envelope, Delivery]]") -> TaskContext:

@@ -11,6 +11,7 @@ from runtime_lib import (
     BatchFailures,
     Discard,
     EagerTransport,
+    Priority,
     RecordingTransport,
     Reject,
     Retry,
@@ -24,6 +25,9 @@ from runtime_lib import (
     task,
     using_transport,
 )
+from runtime_lib.context import Delivery
+from runtime_lib.envelope import Envelope
+from runtime_lib.execution import RetryAfter, Succeeded
 from runtime_lib.handlers.managed_async_task import handler
 from runtime_lib.memory_store import MemoryStore
 from runtime_lib.tracking import using_store
@@ -213,6 +217,33 @@ def test_of_one_message_it_inherits_all(queue: TaskQueue) -> None:
     assert call.envelope.metadata["group"] == "tenant-1"
     assert call.envelope.metadata["parent"] == json.loads(event["Records"][0]["body"])["id"]
     assert current_context() is None
+
+
+async def impatient(context: TaskContext, call_next: Any) -> Any:
+    """Lets an item come late, and waits no longer for the call than it says."""
+    _, late, patience = context.envelope.args[0]
+    await asyncio.sleep(late)
+    async with asyncio.timeout(patience):
+        return await call_next(*context.envelope.args)
+
+
+@batch_task(middleware=[impatient])
+async def slow(items: list[list[Any]]) -> None:
+    calls.append([name for name, *_ in items])
+    await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("late", "called"), [(0.05, ["b"]), (0, ["a", "b"])], ids=["before the call", "during the call"]
+)
+def test_an_item_that_middleware_gives_up_holds_up_no_other_one(late: float, called: list[str]) -> None:
+    items = [["a", 0, 0.01], ["b", late, 5]]
+    messages = [(Envelope.new(slow.name, [item], {}, priority=Priority.DEFAULT), Delivery()) for item in items]
+    first, second = asyncio.run(asyncio.wait_for(slow.run_together(messages), 5))
+    assert isinstance(first, RetryAfter)
+    assert isinstance(first.error, TimeoutError)
+    assert isinstance(second, Succeeded)
+    assert calls == [called]
 
 
 def test_in_a_task_store_each_item_has_a_record_of_its_own(queue: TaskQueue) -> None:
