@@ -13,6 +13,7 @@ from runtime_lib.contract import (
     ENV_DEAD_LETTER_QUEUE,
     FAILURE_ATTRIBUTE,
     FAILURE_MAX_BYTES,
+    SCHEDULED_TIME,
     SQS_MAX_BATCH_ENTRIES,
     SQS_MAX_BYTES,
     is_fifo,
@@ -204,6 +205,8 @@ def read_dead_letter(message: Mapping[str, Any]) -> DeadLetter:
         kept = {name: value for name, value in all_attributes.items() if name != FAILURE_ATTRIBUTE}
     elif "ERROR_CODE" in attributes:
         failure = _undelivered(attributes)
+        # As it would have been delivered, should Scheduler leave it as it was configured.
+        body = body.replace(SCHEDULED_TIME, attributes.get("SCHEDULED_TIME", SCHEDULED_TIME))
     elif "condition" not in _mapping(record.get("requestContext")):
         failure = _redrive(system)
         kept = all_attributes
@@ -286,15 +289,14 @@ def _stream(record: dict[str, Any]) -> Failure:
 def _undelivered(attributes: Mapping[str, str]) -> Failure:
     # https://docs.aws.amazon.com/scheduler/latest/UserGuide/configuring-schedule-dlq.html
     # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
-    is_event = "RULE_ARN" in attributes
     code, message = attributes["ERROR_CODE"], attributes.get("ERROR_MESSAGE", "")
     return Failure(
-        shape="event" if is_event else "schedule",
+        shape="event" if "RULE_ARN" in attributes else "schedule",
         reason=f"{code}: {message}" if message else code,
         error_type=code,
         error_message=message,
         attempts=_count(attributes.get("RETRY_ATTEMPTS")),
-        source=_function_route({"functionArn": attributes.get("TARGET_ARN")}) if is_event else None,
+        source=_route(attributes.get("TARGET_ARN", "")),
     )
 
 
@@ -313,6 +315,12 @@ def _envelope(body: str) -> dict[str, Any]:
 
 def _chain(envelope: dict[str, Any]) -> str | None:
     return _text(_mapping(envelope.get("metadata")).get("chain")) or _text(envelope.get("id"))
+
+
+def _route(arn: str) -> str | None:
+    """The route to a function or queue; None for any other target."""
+    service, _, target = arn.partition(":")[2].partition(":")[2].partition(":")
+    return f"sqs:{target.rpartition(':')[2]}" if service == "sqs" else _function_route({"functionArn": arn})
 
 
 def _function_route(context: dict[str, Any]) -> str | None:

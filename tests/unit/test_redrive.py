@@ -165,6 +165,19 @@ def test_lambdas_own_letters_are_invoked_again_with_what_was_requested(shop: Sho
     assert (request["FunctionName"], json.loads(request["Payload"])) == ("background", record["requestPayload"])
 
 
+@pytest.mark.parametrize("target", ["lambda:us-east-1:123456789012:function:nightly", "sqs:us-east-1:1:Shop-other"])
+def test_a_run_that_scheduler_could_not_deliver_goes_to_its_target_as_the_run_that_it_was(
+    shop: Shop, sqs: Any, target: str
+) -> None:
+    run = {"schedule": "nightly", "scheduled_time": "<aws.scheduler.scheduled-time>", "task": send.name}
+    told = {"ERROR_CODE": "x", "SCHEDULED_TIME": "2026-03-29T01:00:00Z", "TARGET_ARN": f"arn:aws:{target}"}
+    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in told.items()}
+    sqs.send_message(QueueUrl=shop.urls["dead"], MessageBody=json.dumps(run), MessageAttributes=attributes)
+    assert requeue_dead_letters("Shop-dead") == 1
+    bodies = shop.bodies("other") + [one["Payload"] for one in shop.invocations]
+    assert [json.loads(body) for body in bodies] == [{**run, "scheduled_time": "2026-03-29T01:00:00Z"}]
+
+
 def test_one_event_that_failed_in_two_functions_goes_to_both(shop: Shop) -> None:
     event = json.dumps(bus_event("Order Placed", {}, source="shop.orders"))
     for function in ("Shop-Invoice", "Shop-Index"):
