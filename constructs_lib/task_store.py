@@ -82,7 +82,14 @@ class StoreAccess(Construct):
         arn = cdk.Stack.of(scope).format_arn(service="dynamodb", resource="table", resource_name=self.table_name)
         statements = [iam.PolicyStatement(actions=[*actions], resources=[arn])]
         if self._encryption_key:
-            statements.append(iam.PolicyStatement(actions=[*_KEY_ACTIONS], resources=[self._encryption_key.key_arn]))
+            statements.append(
+                iam.PolicyStatement(
+                    actions=[*_KEY_ACTIONS],
+                    resources=[self._encryption_key.key_arn],
+                    # What else the key encrypts is nobody's business here.
+                    conditions={"StringLike": {"kms:ViaService": "dynamodb.*"}},
+                )
+            )
         return statements
 
 

@@ -85,6 +85,8 @@ def test_a_key_of_yours_encrypts_the_table_and_may_be_used_by_senders_and_server
     assert (encryption["SSEEnabled"], encryption["SSEType"]) == (True, "KMS")
     for role in ("Invoice", "Orders"):
         assert allowed(stack, "kms:Decrypt", under=role) == {literal(encryption["KMSMasterKeyId"])}
+        [statement] = [one for one in statements(stack, under=role) if "kms:Decrypt" in one["Action"]]
+        assert statement["Condition"] == {"StringLike": {"kms:ViaService": "dynamodb.*"}}
 
 
 def test_cfn_lint_and_cdk_nag_find_nothing() -> None:
