@@ -192,6 +192,15 @@ def test_who_lost_the_lease_neither_renews_it_nor_records_an_end(store: Store, t
     assert found(store, task_id).status is TaskStatus.RUNNING
 
 
+@pytest.mark.parametrize("ending", [SUCCEEDED, RETRYING, FAILED])
+def test_a_renewal_that_comes_late_changes_nothing(store: Store, task_id: str, ending: Ending) -> None:
+    store.begin(task_id, TASK, owner="a", seconds=60)
+    store.end(task_id, ending, owner="a")
+    before = found(store, task_id)
+    assert not store.renew(task_id, "a", 60)
+    assert found(store, task_id) == before
+
+
 @pytest.mark.parametrize("before", [None, RETRYING, FAILED])
 def test_of_many_that_begin_at_once_one_does(task_id: str, before: Ending | None) -> None:
     store = MemoryStore()  # (of DynamoDB on the local cloud: moto checks and writes in two steps)
