@@ -20,7 +20,6 @@ from runtime_lib.memory_store import MemoryStore
 from runtime_lib.task_record import TaskRecord, TaskStatus
 from runtime_lib.tracking import using_store
 from tests.stores import BrokenStore, SlowStore
-from tests.task_modules import run_program
 
 THIRTY = Retry(3, first_delay=30, multiplier=1, jitter="none")
 act: Callable[[], Any] = lambda: None  # noqa: E731  (what the tasks do; each test sets its own)
@@ -288,13 +287,6 @@ def renewing() -> threading.Thread | None:
     return leases.renewal._thread
 
 
-def wait_until(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.mark.usefixtures("quick")
 def test_a_lease_does_not_lapse_while_the_task_runs(of: Any, does: Any, store: MemoryStore) -> None:
     envelope = message(of)
@@ -321,31 +313,6 @@ def test_after_a_crash_the_next_delivery_waits_no_longer_than_a_lease(of: Any, s
     time.sleep(0.3)
     assert execute(of, envelope, received(3)) == Succeeded(None)
     assert attempts == [2]
-
-
-@pytest.mark.usefixtures("quick")
-def test_the_thread_that_renews_ends_when_nothing_runs(of: Any, does: Any) -> None:
-    does(renewing)
-    for _ in range(2):
-        outcome = execute(of, message(of))
-        assert isinstance(outcome, Succeeded)
-        assert isinstance(outcome.result, threading.Thread)
-        wait_until(lambda thread=outcome.result: not thread.is_alive())
-
-
-@pytest.mark.usefixtures("quick")
-def test_leases_are_renewed_in_a_process_that_was_forked_while_others_were(
-    of: Any, does: Any, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gone = threading.Thread(target=int)
-    gone.start()
-    gone.join()
-    monkeypatch.setattr(leases.renewal, "_thread", gone)  # as it is in the child
-    does(lambda: time.sleep(0.5))
-    envelope = message(of)
-    assert execute(of, envelope) == Succeeded(None)
-    assert record_of(store, envelope).status is TaskStatus.SUCCEEDED
-    assert renewing() is not gone
 
 
 def test_in_lambda_a_lease_ends_with_the_deadline_and_needs_no_thread(of: Any, does: Any, store: MemoryStore) -> None:
@@ -395,15 +362,7 @@ def test_a_task_whose_end_cannot_be_recorded_has_ended_all_the_same(
     assert "could not be recorded" in caplog.text
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_renewal_that_fails_is_tried_again(of: Any, does: Any, caplog: pytest.LogCaptureFixture) -> None:
-    does(lambda: time.sleep(0.2))
-    with using_store(BrokenStore("renew")):
-        assert execute(of, message(of)) == Succeeded(None)
-    assert caplog.text.count("was not renewed") >= 2
-
-
-# --- Event loop, and no store ----------------------------------------------------------------------------------------
+# --- The event loop --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("slow", ["begin", "end"])
@@ -431,32 +390,6 @@ def test_a_run_that_is_cancelled_holds_no_lease_for_longer_than_it_lasts(store: 
     with using_store(SlowStore("begin")) as slow:
         asyncio.run(cancelled())
     assert leases.renewal._held == {}
-
-
-def test_a_task_without_a_store_loads_none_and_reaches_no_dynamodb() -> None:
-    program = """
-        import sys, asyncio
-        from runtime_lib import EagerTransport, task, using_transport
-        from runtime_lib.handlers import background_task_function, managed_async_task
-
-        @task
-        def send(to): return to
-        @task
-        async def asend(to): return to
-
-        with using_transport(EagerTransport()):
-            for one in (send, asend):
-                one.dispatch("a")
-        from runtime_lib.envelope import Envelope
-        from runtime_lib.contract import Priority
-        import json
-        envelope = Envelope.new(send.name, ["a"], {}, priority=Priority.DEFAULT)
-        background_task_function.handler(json.loads(envelope.encode()), None)
-        ours = ("runtime_lib.store", "runtime_lib.memory_store", "runtime_lib.task_record", "runtime_lib.tracked_run",
-                "runtime_lib.tracked_send", "runtime_lib.results", "boto3")
-        print([name for name in ours if name in sys.modules])
-    """
-    assert run_program(program) == "[]\n"
 
 
 def test_a_store_error_of_the_tasks_own_is_an_error_as_any_other(of: Any, does: Any, store: MemoryStore) -> None:

@@ -24,6 +24,7 @@ from runtime_lib.envelope import Envelope
 from runtime_lib.handlers import background_task_function, managed_async_task, pure_task, stream_task
 from tests.bus_events import stream_record
 from tests.deliveries import TaskQueue, body_of
+from tests.task_modules import run_program
 
 ran: list[int] = []
 
@@ -223,3 +224,32 @@ def test_what_waited_in_its_group_for_too_long_has_failed(
     assert record.error is not None
     assert "it has not run" in record.error.message
     assert ran == []
+
+
+# --- Without a store --------------------------------------------------------------------------------------------------
+
+
+def test_a_task_without_a_store_loads_none_and_reaches_no_dynamodb() -> None:
+    program = """
+        import sys, asyncio
+        from runtime_lib import EagerTransport, task, using_transport
+        from runtime_lib.handlers import background_task_function, managed_async_task
+
+        @task
+        def send(to): return to
+        @task
+        async def asend(to): return to
+
+        with using_transport(EagerTransport()):
+            for one in (send, asend):
+                one.dispatch("a")
+        from runtime_lib.envelope import Envelope
+        from runtime_lib.contract import Priority
+        import json
+        envelope = Envelope.new(send.name, ["a"], {}, priority=Priority.DEFAULT)
+        background_task_function.handler(json.loads(envelope.encode()), None)
+        ours = ("runtime_lib.store", "runtime_lib.memory_store", "runtime_lib.task_record", "runtime_lib.tracked_run",
+                "runtime_lib.tracked_send", "runtime_lib.results", "boto3")
+        print([name for name in ours if name in sys.modules])
+    """
+    assert run_program(program) == "[]\n"
