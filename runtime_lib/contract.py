@@ -148,6 +148,8 @@ PAYLOAD_PREFIX: Final = "payloads/"
 ENVELOPE_VERSION: Final = "1.0"
 FAILURE_ATTRIBUTE: Final = "TaskFailure"
 """Message attribute in which a dead letter carries its failure, as JSON."""
+LETTER_FAILURE_ATTRIBUTE: Final = "LetterFailure"
+"""And in which one that a ``dead_letter_task`` gave up carries the failure that it told that task."""
 DEFAULT_MAX_HOPS: Final = 16
 DEFAULT_MAX_RECEIVE_COUNT: Final = 10
 """Generous, because the runtime decides when a task is exhausted: throttled and crashed deliveries count as well."""

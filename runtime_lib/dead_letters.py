@@ -13,6 +13,7 @@ from runtime_lib.contract import (
     ENV_DEAD_LETTER_QUEUE,
     FAILURE_ATTRIBUTE,
     FAILURE_MAX_BYTES,
+    LETTER_FAILURE_ATTRIBUTE,
     SCHEDULED_TIME,
     SQS_MAX_BATCH_ENTRIES,
     SQS_MAX_BYTES,
@@ -110,7 +111,8 @@ class DeadLetter(_Letter, Injected):
 def dead_letter_entry(body: str, *, reason: str, error: BaseException | None, delivery: "Delivery") -> Entry:
     """The message for the dead letter queue: the untouched body, and the failure as one attribute.
 
-    Attributes that the message came with are kept beside it, if there is room for them.
+    Attributes that the message came with are kept beside it, if there is room for them; so is the failure of a letter
+    that a task was to take.
     """
     envelope = _envelope(body)
     failure = Failure(
@@ -126,6 +128,8 @@ def dead_letter_entry(body: str, *, reason: str, error: BaseException | None, de
         chain=_chain(envelope),
     )
     kept = _sqs_attributes(delivery.event)
+    if FAILURE_ATTRIBUTE in kept:
+        kept[LETTER_FAILURE_ATTRIBUTE] = kept.pop(FAILURE_ATTRIBUTE)
     free = SQS_MAX_BYTES - len(body.encode()) - sum(attribute_size(*one) for one in kept.items())
     if len(kept) == _MAX_ATTRIBUTES or (kept and free < FAILURE_MAX_BYTES):
         kept, free = {}, SQS_MAX_BYTES - len(body.encode())

@@ -30,12 +30,16 @@ class Record(NamedTuple):
         event: Any = None,
         lambda_context: Any = None,
     ) -> Self:
-        """From the parts of a delivery; ``system`` are its system attributes, numbers and times as strings."""
+        """From the parts of a delivery; ``system`` are its system attributes, numbers and times as strings.
+
+        SQS counts receives across queues: a message that it moved here itself has those of the queue where it was, and
+        how many of its own this queue allows cannot be told by them.
+        """
         from runtime_lib.queues import queue_name
 
         delivery = Delivery(
             attempt=int(system.get("ApproximateReceiveCount", 1)),
-            max_receive_count=max_receive_count,
+            max_receive_count=None if "DeadLetterQueueSourceArn" in system else max_receive_count,
             receipt=receipt,
             queue_url=queue_url,
             source=f"sqs:{queue_name(queue_url)}",

@@ -19,6 +19,7 @@ from runtime_lib import (
     task,
 )
 from runtime_lib.context import Delivery
+from runtime_lib.dead_letters import read_dead_letter, receive_dead_letters
 from runtime_lib.envelope import Envelope
 from runtime_lib.execution import DeadLettered, run
 from runtime_lib.handlers import managed_async_task, queue_task
@@ -225,6 +226,19 @@ def test_a_dead_letter_of_any_shape_runs_the_task_and_never_the_one_it_names(
     assert letters.failures() == {}
 
 
+@pytest.mark.parametrize("body", ["order 7", "refused"])
+def test_a_letter_that_sqs_moved_runs_though_it_brings_its_receives_along(
+    body: str, letters: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(contract.ENV_MAX_RECEIVE_COUNT, "10")
+    letters.send(body)
+    event = letters.event(ApproximateReceiveCount=11, DeadLetterQueueSourceArn="arn:aws:sqs:r:1:orders")
+    assert managed_async_task.handler(event, None) == {"batchItemFailures": []}
+    [letter] = seen
+    assert letter.failure.reason == "10 deliveries ended without a report: timeout, out of memory or killed"
+    assert [failure["reason"] for failure in letters.failures().values()] == ["not mine"] * (body == "refused")
+
+
 def test_it_has_the_letters_reason_and_body(letters: TaskQueue) -> None:
     body, attributes, _ = SHAPES["task"]
     letters.send(body)
@@ -261,3 +275,23 @@ def test_a_letter_that_the_task_rejects_is_dead_lettered_itself(letters: TaskQue
     letters.send("refused")
     assert managed_async_task.handler(letters.event(), None) == {"batchItemFailures": []}
     assert letters.failures()["refused"]["reason"] == "not mine"
+
+
+def test_a_letter_that_is_run_again_tells_what_it_told_before(letters: TaskQueue, sqs: Any) -> None:
+    letters.send("refused")
+    event = letters.event()
+    event["Records"][0]["messageAttributes"] = {
+        name: {"stringValue": value, "dataType": "String"}
+        for name, value in {"TaskFailure": json.dumps(FAILURE), "kind": "order"}.items()
+    }
+    assert managed_async_task.handler(event, None) == {"batchItemFailures": []}
+    sqs.delete_message(QueueUrl=letters.url, ReceiptHandle=event["Records"][0]["receiptHandle"])
+    [given_up] = receive_dead_letters(letters.dead_letter_queue, client=sqs, visibility_timeout=0)
+    assert given_up.failure.reason == "not mine"
+
+    assert requeue_dead_letters(letters.dead_letter_queue, client=sqs) == 1
+    [message] = sqs.receive_message(QueueUrl=letters.url, MessageAttributeNames=["All"])["Messages"]
+    again = read_dead_letter(message)
+    assert (again.failure, again.body) == (seen[0].failure, "refused")
+    assert again.failure.reason == "failed at attempt 3"
+    assert again.attributes == seen[0].attributes

@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,9 +41,12 @@ class Shop:
         self.moved: dict[str, str] = {}
         """Bodies that SQS moved, and the name of the queue it moved them from."""
 
-    def dead_letter(self, body: str, source: str | None, reason: str = "failed") -> None:
+    def dead_letter(
+        self, body: str, source: str | None, reason: str = "failed", *, first_at: float | None = None
+    ) -> None:
+        delivery = Delivery(source=source, first_received_at=first_at)
         assert write_dead_letter(
-            body, reason=reason, error=None, delivery=Delivery(source=source), queue=self.urls["dead"], client=self._sqs
+            body, reason=reason, error=None, delivery=delivery, queue=self.urls["dead"], client=self._sqs
         )
 
     def put(self, name: str, body: str) -> None:
@@ -298,6 +302,13 @@ def test_letters_are_all_read_though_the_first_show_up_again_before_the_last() -
 
 def test_an_empty_queue_has_none_to_send(shop: Shop) -> None:
     assert requeue_dead_letters("Shop-dead") == 0
+
+
+def test_letters_of_others_that_say_the_same_are_all_sent(shop: Shop) -> None:
+    for body in ("refresh", "refresh", '{"id": "order-7", "is": "paid"}', '{"id": "order-7", "is": "sent"}'):
+        shop.dead_letter(body, "sqs:Shop-other", first_at=time.time() - 3_600)
+    assert requeue_dead_letters("Shop-dead") == 4
+    assert shop.count("other") == 4
 
 
 def test_a_message_that_fails_again_meanwhile_is_sent_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
