@@ -12,8 +12,8 @@ __all__ = ["FifoBatch"]
 
 _MOST_REMEMBERED = 1_000
 _waited: dict[str, int] = {}
-"""How many receives of a message, by SQS's id of it, came before its first run: known in the environment of that run,
-where the message mostly comes again. In another one all of its receives count."""
+"""How many receives of a message, by SQS's id of it, were no runs of it: known in the environment where it waited, and
+where it mostly comes again. In another one all of its receives count."""
 
 
 class FifoBatch(Batch):
@@ -24,7 +24,9 @@ class FifoBatch(Batch):
         groups: dict[str | None, list[Record]] = {}
         for record in self._records:
             group = groups.setdefault(record.delivery.group, [])
-            group.append(_since(record.delivery.attempt - 1 if group else _waited.get(record.id, 0), record))
+            if group:
+                _waited[record.id] = record.delivery.attempt - 1
+            group.append(_since(_waited.get(record.id, 0), record))
         readable: list[Admitted] = []
         for group in groups.values():
             admitted = self._admit(group[0].body, group[0].delivery)
@@ -35,6 +37,10 @@ class FifoBatch(Batch):
         for records in by_suspicion(readable):
             for record, message in records:
                 self._run_group(groups[record.delivery.group], message)
+        for record in self._not_started:
+            _waited[record.id] = _waited.get(record.id, 0) + 1
+        for oldest in list(_waited)[: max(0, len(_waited) - _MOST_REMEMBERED)]:
+            del _waited[oldest]
         self._give_back("they wait behind one of their group, or the function is about to time out")
         return self
 
@@ -48,17 +54,9 @@ class FifoBatch(Batch):
             failed = len(self.failed)
             self._settle(record, self._run(record, admitted) if isinstance(admitted, Message) else admitted)
             if len(self.failed) > failed:
-                if place:
-                    self._remember(record)
                 self._hold_back(group[place + 1 :])
                 return
             _waited.pop(record.id, None)
-
-    def _remember(self, record: Record) -> None:
-        [received] = (one for one in self._records if one.id == record.id)
-        _waited[record.id] = received.delivery.attempt - 1
-        if len(_waited) > _MOST_REMEMBERED:
-            del _waited[next(iter(_waited))]
 
     def _hold_back(self, records: list[Record]) -> None:
         """Let these come again behind the one that stopped their group.
@@ -73,6 +71,7 @@ class FifoBatch(Batch):
                 admitted = self._admit(record.body, record.delivery)
                 envelope = admitted.envelope if isinstance(admitted, Message) else None
                 self._settle(record, refused(envelope, record.delivery, DeadLettered(reason)))
+                _waited.pop(record.id, None)
             else:
                 self._not_started.append(record)
 

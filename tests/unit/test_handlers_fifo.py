@@ -123,6 +123,32 @@ def test_each_of_several_failing_messages_has_all_of_its_attempts(orders: TaskQu
     assert reasons == {name: f"failed at attempt 3: LookupError: {name}" for name in ("a1", "a2", "a4")}
 
 
+@pytest.mark.parametrize("waits", ["behind another", "for time"])
+def test_a_message_that_waited_has_all_of_its_attempts_though_it_comes_alone(orders: TaskQueue, waits: str) -> None:
+    send(orders, "a1", "a2")
+    failing.update({"a1", "a2"})
+    event = orders.event()
+    alone = {"Records": event["Records"][1:]}
+    if waits == "behind another":
+        handler(event, None)
+    else:
+        handler(alone, SimpleNamespace(get_remaining_time_in_millis=lambda: 400))
+    for count, comes_again in ((2, ["a2"]), (3, ["a2"]), (4, [])):
+        alone["Records"][0]["attributes"]["ApproximateReceiveCount"] = str(count)
+        assert reported(alone) == comes_again
+    [failure] = orders.failures().values()
+    assert failure["reason"] == "failed at attempt 3: LookupError: a2"
+
+
+def test_no_more_than_so_many_waits_are_remembered(orders: TaskQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_fifo_batch, "_MOST_REMEMBERED", 2)
+    send(orders, "a1", "a2", "a3", "a4")
+    failing.add("a1")
+    event = orders.event()
+    handler(event, None)
+    assert list(_fifo_batch._waited) == [record["messageId"] for record in event["Records"][2:]]
+
+
 def test_a_message_that_only_waited_is_not_given_up_for_deliveries_of_those_before_it(
     orders: TaskQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
