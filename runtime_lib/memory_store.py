@@ -51,9 +51,11 @@ class MemoryStore:
             now = time.time()
             if record.status is TaskStatus.RUNNING and held and held.until > now:
                 return Refused(record.status, held.until - now)
-            if record.status is TaskStatus.FAILED:
-                if message_id and message_id == self._messages[task_id]:
-                    return Refused(record.status, error=record.error)
+            before = self._messages.get(task_id)
+            if record.status is TaskStatus.FAILED and message_id and message_id == before:
+                return Refused(record.status, error=record.error)
+            is_another = message_id and before and message_id != before
+            if record.status is TaskStatus.FAILED or (record.status is TaskStatus.RUNNING and is_another):
                 record = TaskRecord(task_id, task, record.status, queued_at=record.queued_at)
             attempt = record.attempts + 1
             self._records[task_id] = record._replace(status=TaskStatus.RUNNING, attempts=attempt, started_at=now)

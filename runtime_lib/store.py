@@ -37,8 +37,8 @@ class Store(Protocol):
     ) -> int | Refused:
         """Begin an attempt under a lease of ``seconds``: the attempt's number, or why it may not begin.
 
-        A failed task begins anew, at attempt 1: someone sent its dead letter back. It does not if ``message_id``, where
-        that is known, is still the one of the message that failed.
+        A task that failed, or whose latest attempt ended without a report, begins anew, at attempt 1, for another
+        ``message_id``: someone sent its dead letter back. For the same one, a failed task does not begin.
         """
 
     @abstractmethod
@@ -73,7 +73,7 @@ class Store(Protocol):
 # --- In DynamoDB -----------------------------------------------------------------------------------------------------
 
 _KEY, _EXPIRES = f"#{STORE_KEY}", f"#{STORE_EXPIRES_AT}"
-_CRASHED = "(#status = :running AND #lease_until < :now)"
+_CRASHED = "#status = :running AND #lease_until < :now"
 _STATUSES = {f":{status.value}": {"S": status.value} for status in TaskStatus}
 _NAME, _VALUE = re.compile(r"#(\w+)"), re.compile(r":\w+")
 _Item = Mapping[str, Mapping[str, str]]
@@ -142,12 +142,13 @@ class TaskStore:
             "lease_until": _number(now + seconds),
             STORE_EXPIRES_AT: self._expiry(now + seconds),
         }
+        same = " AND #message_id IN (:message_id_, :unknown)" if message_id else ""
         answer = self._update(
             task_id,
             changes,
-            {":now": _number(now), ":zero": _number(0), ":one": _number(1)},
+            {":now": _number(now), ":zero": _number(0), ":one": _number(1), ":unknown": _text("")},
             computed="#attempts = if_not_exists(#attempts, :zero) + :one",
-            condition=f"attribute_not_exists({_KEY}) OR #status IN (:queued, :retrying) OR {_CRASHED}",
+            condition=f"attribute_not_exists({_KEY}) OR #status IN (:queued, :retrying) OR ({_CRASHED}{same})",
             returned="UPDATED_NEW",
         )
         if not isinstance(answer, _Unmet):
@@ -198,7 +199,7 @@ class TaskStore:
             {"status": _text(TaskStatus.CANCELLED), "finished_at": _number(now), STORE_EXPIRES_AT: self._expiry(now)},
             {":now": _number(now)},
             remove=("owner", "lease_until"),
-            condition=f"#status IN (:queued, :retrying) OR {_CRASHED}",
+            condition=f"#status IN (:queued, :retrying) OR ({_CRASHED})",
         )
         if isinstance(answer, _Unmet) and (answer.status is None or _has_expired(answer.item, now)):
             raise NotRecordedError(f"{self} has no record of task {task_id}")
@@ -314,6 +315,8 @@ def _has_expired(item: _Item, now: float) -> bool:
 
 
 def _begins_anew(unmet: _Unmet, message_id: str | None, now: float) -> bool:
+    if unmet.status is TaskStatus.RUNNING and float(unmet.item["lease_until"]["N"]) < now:
+        return True
     if unmet.status is not TaskStatus.FAILED:
         return _has_expired(unmet.item, now)
     return not message_id or unmet.item.get("message_id") != _text(message_id)

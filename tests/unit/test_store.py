@@ -164,6 +164,14 @@ def test_after_a_crash_the_next_attempt_begins_when_the_lease_lapses(store: Stor
     assert store.begin(task_id, TASK, owner="b", seconds=60) == 2
 
 
+def test_after_a_crash_the_task_begins_anew_for_another_message(store: Store, task_id: str) -> None:
+    for attempt in (1, 2):
+        assert store.begin(task_id, TASK, owner=f"{attempt}", seconds=0.01, message_id="1") == attempt
+        time.sleep(0.02)
+    assert store.begin(task_id, TASK, owner="a", seconds=60, message_id="2") == 1
+    assert isinstance(store.begin(task_id, TASK, owner="b", seconds=60, message_id="1"), Refused)
+
+
 def test_an_attempt_whose_lease_has_lapsed_is_overdue(store: Store, task_id: str) -> None:
     store.begin(task_id, TASK, owner="a", seconds=0.05)
     assert not found(store, task_id).is_overdue

@@ -189,6 +189,16 @@ def test_a_record_of_a_stream_that_failed_does_not_run_again_until_its_dead_lett
     assert ran == [1, 1]
 
 
+def test_an_invocation_that_was_killed_at_its_last_retry_runs_when_its_dead_letter_is_sent_back(
+    queue: TaskQueue, store: MemoryStore
+) -> None:
+    event = json.loads(body_of("triggered.rejects"))
+    for owner in "abc":
+        store.begin(event["id"], "triggered.rejects", owner=owner, seconds=0, message_id="request-1")
+    background_task_function.handler(event, invocation("sent back"))
+    assert ran == [1]
+
+
 def test_a_pure_task_that_lambda_invokes_again_runs_again(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(contract.ENV_TASK, "triggered.rejects")
     for _ in range(2):
