@@ -17,7 +17,7 @@ start()
 
 
 def handler(event: Any, context: Any) -> Any:
-    """Run the task with the arguments in ``event`` and return what it returns; None if it raised `Discard`.
+    """Run the task with the arguments in ``event`` and return what it returns, as JSON; None if it raised `Discard`.
 
     An object gives the arguments by name, an array by position, null none, and anything else the only one. A task
     without parameters of its own gets none: it finds the event in its `TaskContext`. An envelope, as a dispatch makes
@@ -25,6 +25,7 @@ def handler(event: Any, context: Any) -> Any:
 
     Raises:
         UnknownTaskError: an envelope is of another task.
+        TypeError: what it returns is not JSON, nor known to msgspec or pydantic.
         Exception: what the task raised.
     """
     task = the_task()
@@ -38,7 +39,7 @@ def handler(event: Any, context: Any) -> Any:
     delivery = delivery_of(event, context)._replace(awaited=True)
     match run_message(Message(task, envelope), delivery):
         case Succeeded(result):
-            return result
+            return json.loads(json.dumps(result, default=_plain))
         case DeadLettered(_, Discard()):
             return None
         case RetryAfter(_, error) | DeadLettered(_, BaseException() as error):
@@ -56,6 +57,12 @@ def _envelope(event: Any) -> Envelope | None:
         return Envelope.decode(json.dumps(event))
     except EnvelopeError:
         return None
+
+
+def _plain(value: Any) -> Any:
+    from runtime_lib.results import plain
+
+    return plain(value)
 
 
 def _arguments(event: Any) -> tuple[list[Any], dict[str, Any]]:

@@ -1,6 +1,9 @@
 """A task without a trigger: who invokes its function gives the arguments, and gets the result."""
 
 import json
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,9 +27,25 @@ async def aecho(value: Any = None) -> Any:
     return value
 
 
+@dataclass
+class Price:
+    amount: Decimal
+    until: date
+
+
+@make_task
+def prices(amount: Decimal) -> dict[str, Price]:
+    return {"gold": Price(amount, date(2026, 1, 2))}
+
+
 @make_task
 def sees(context: TaskContext) -> Any:
     return {"event": context.event, "id": context.id, "remaining": (context.remaining_seconds() or 0) > 0}
+
+
+@make_task
+def opens() -> object:
+    return object()
 
 
 @make_task
@@ -50,6 +69,7 @@ def invoke(task: Any, event: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         (aecho, None, None),
         (aecho, "text", "text"),
         (aecho, {"value": {"deep": [1]}}, {"deep": [1]}),
+        (prices, {"amount": "7.50"}, {"gold": {"amount": "7.50", "until": "2026-01-02"}}),
         (add, json.loads(body_of(add.name, 4, right=5)), 9),
     ],
 )
@@ -57,6 +77,11 @@ def test_an_event_gives_the_arguments_and_gets_the_result(
     task: Any, event: Any, result: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert invoke(task, event, monkeypatch) == result
+
+
+def test_a_result_that_is_not_json_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TypeError, match="a object is no JSON value, and msgspec does not know it"):
+        invoke(opens, None, monkeypatch)
 
 
 def test_a_task_without_parameters_finds_the_event_in_its_context(monkeypatch: pytest.MonkeyPatch) -> None:
