@@ -202,6 +202,7 @@ class PriorityTaskQueues(TaskServer):
         namespace: str | Sequence[str] = DEFAULT_NAMESPACE,
         entry: str | None = None,
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
+        dead_letter_task: ManagedAsyncTask | None = None,
         store: StoreAccess | None = None,
         payloads: PayloadAccess | None = None,
         **options: Unpack[FunctionOptions],
@@ -218,6 +219,7 @@ class PriorityTaskQueues(TaskServer):
             namespace: as above.
             entry: as above.
             dead_letter_queue: as above.
+            dead_letter_task: as above.
             store: as above.
             payloads: as above.
             options: as above.
@@ -232,6 +234,7 @@ class PriorityTaskQueues(TaskServer):
             max_receive_count=max_receive_count,
             entry=entry,
             dead_letter_queue=dead_letter_queue,
+            dead_letter_task=dead_letter_task,
             store=store,
             payloads=payloads,
             **options,
@@ -250,6 +253,7 @@ class PriorityTaskQueues(TaskServer):
         namespace: str | Sequence[str] = DEFAULT_NAMESPACE,
         entry: str | None = None,
         dead_letter_queue: sqs.IQueue | sqs.Queue | None = None,
+        dead_letter_task: ManagedAsyncTask | None = None,
         store: StoreAccess | None = None,
         payloads: PayloadAccess | None = None,
         **options: Unpack[FunctionOptions],
@@ -266,6 +270,7 @@ class PriorityTaskQueues(TaskServer):
             namespace: as above.
             entry: as above.
             dead_letter_queue: as above.
+            dead_letter_task: as above.
             store: as above.
             payloads: as above.
             options: as above.
@@ -288,6 +293,7 @@ class PriorityTaskQueues(TaskServer):
             namespace=namespace,
             entry=entry,
             dead_letter_queue=dead_letter_queue,
+            dead_letter_task=dead_letter_task,
             store=store,
             payloads=payloads,
             **options,

@@ -318,7 +318,20 @@ def test_the_longest_name_of_a_lane_is_one_that_sqs_takes() -> None:
 # --- Tasks that get dead letters -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("add", [add_invoice, add_mail, add_receipts, add_payments])
+def add_taskhawk(scope: Any, construct_id: str, **arguments: Any) -> PriorityTaskQueues:
+    return PriorityTaskQueues.from_taskhawk_app(
+        scope,
+        construct_id,
+        app="shop",
+        code=back_office(),
+        modules=["back_office.mail"],
+        namespace=["mail", "campaigns"],
+        max_receive_count=10,
+        **arguments,
+    )
+
+
+@pytest.mark.parametrize("add", [add_invoice, add_mail, add_receipts, add_payments, add_taskhawk])
 def test_the_queue_of_a_dead_letter_task_is_the_dead_letter_queue(add: Any) -> None:
     stack = new_stack()
     clean_up = add_clean_up(stack)
