@@ -51,7 +51,7 @@ class Entry(NamedTuple):
 
         (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-exactly-once-processing.html)
         """
-        return self._replace(group=_token(group), deduplication_id=_token(deduplication_id))
+        return self._replace(group=group, deduplication_id=deduplication_id)
 
     def size(self) -> int:
         """Bytes that count against SQS's limit: the body, and each attribute's name, type and value."""
@@ -63,9 +63,9 @@ class Entry(NamedTuple):
         if self.delay:
             request["DelaySeconds"] = self.delay
         if self.group is not None:
-            request["MessageGroupId"] = self.group
+            request["MessageGroupId"] = _token(self.group)
         if self.deduplication_id is not None:
-            request["MessageDeduplicationId"] = self.deduplication_id
+            request["MessageDeduplicationId"] = _token(self.deduplication_id)
         if self.attributes:
             request["MessageAttributes"] = self.attributes
         return request
@@ -78,7 +78,10 @@ def attribute_size(name: str, attribute: Mapping[str, Any]) -> int:
 
 
 def _token(text: str) -> str:
-    """A text as SQS takes it for a group or deduplication id: itself, else a hash of it."""
+    """A text as SQS takes it for a group or deduplication id: itself, else a hash of it.
+
+    The group that a task hands on is what its message says, which others may have written.
+    """
     if SQS_GROUP.fullmatch(text):
         return text
     from hashlib import sha256

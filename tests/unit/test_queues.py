@@ -141,6 +141,14 @@ def test_boto3_takes_the_request() -> None:
         queues.send_entries(URL, [Entry("x", "a", 5, "g", attributes), Entry("y", "b")], client)
 
 
+@pytest.mark.parametrize("group", ["tenant 7", "", "ü", "x" * 129])
+def test_a_group_that_sqs_does_not_take_is_sent_as_one_that_it_takes(group: str) -> None:
+    """A message says it that others may have written, and one refused entry would be the request's failure."""
+    found = {Entry("x", "a", group=group).request(number)["MessageGroupId"] for number in range(2)}
+    assert len(found) == 1
+    assert contract.SQS_GROUP.fullmatch(found.pop())
+
+
 # --- Names and URLs --------------------------------------------------------------------------------------------------
 
 
