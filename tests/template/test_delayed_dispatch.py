@@ -91,6 +91,15 @@ def test_the_environment_names_group_role_and_dead_letter_queue() -> None:
     assert letters.endswith(f":{environment(stack, under='Orders')['TASK_DEAD_LETTER_QUEUE']}")
 
 
+def test_what_a_task_in_order_cannot_deliver_later_goes_to_a_standard_queue() -> None:
+    stack = new_stack()
+    sender = add_invoice(stack, fifo=True)
+    add_receipts(stack).grant_dispatch(sender.function, delayed=True)
+    letters = literal(environment(stack, under="Invoice")["TASK_SCHEDULES"]).split()[2]
+    assert "TaskDeadLetters" in letters
+    assert not letters.endswith(".fifo")
+
+
 def test_a_function_of_the_users_gets_it_as_well() -> None:
     stack = new_stack()
     sender = add_plain_function(stack)

@@ -9,9 +9,10 @@ import pytest
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
-from aws_cdk.assertions import Annotations, Match
+from aws_cdk.assertions import Annotations, Match, Template
 
 from constructs_lib import (
+    DispatchTarget,
     ManagedAsyncTask,
     Priority,
     PriorityTaskQueues,
@@ -181,6 +182,13 @@ def test_an_argument_may_be_a_name_that_is_known_at_deployment() -> None:
     assert message_of(stack)["args"] == [literal({"Ref": "Bucket83908E77"})]
 
 
+def test_nothing_runs_before_there_is_a_function() -> None:
+    stack = new_stack()
+    add_nightly(stack)
+    [schedule] = Template.from_stack(stack).find_resources("AWS::Scheduler::Schedule").values()
+    assert any(name.startswith("NightlyFunction") for name in schedule["DependsOn"])
+
+
 def test_other_functions_may_dispatch_to_it() -> None:
     stack = new_stack()
     sender = add_orders(stack)
@@ -329,6 +337,22 @@ def test_a_target_that_does_not_serve_the_task_is_refused() -> None:
         add_nightly(stack, "One", target=serving(stack, namespace="orders"))
     with pytest.raises(ValueError, match=r"serves task 'back_office.invoices.render'"):
         add_nightly(stack, "Two", target=add_invoice(stack))
+
+
+def test_a_target_where_scheduler_cannot_send_is_refused() -> None:
+    app = new_app()
+    stack, elsewhere = (
+        cdk.Stack(app, region, env=cdk.Environment(account="123456789012", region=region))
+        for region in ("eu-central-1", "eu-west-1")
+    )
+    published = DispatchTarget.from_published_route(stack, "Published", parameter_name="/reports", namespace="reports")
+    for name, target, problem in (
+        ("One", ManagedAsyncTask(stack, "Ordered", code=back_office(), task=NIGHTLY, fifo=True), "has a FIFO queue"),
+        ("Two", published, "route is known at deployment only"),
+        ("Three", serving(elsewhere), "eu-west-1"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            add_nightly(stack, name, target=target)
 
 
 def test_a_target_that_does_not_know_the_task_is_refused() -> None:

@@ -230,8 +230,8 @@ def test_a_retry_that_is_nearer_to_the_time_sends_nothing_beside_the_schedule(
     moment = datetime.fromtimestamp(first + seconds, UTC)
     envelope = Envelope.new("shop.appointment", [moment.isoformat()], {}, priority=Priority.DEFAULT)
     known = {} if known_by == "timestamp" else {known_by: first}
-    envelope.metadata["timestamp"] = int(1000 * first) if known_by == "timestamp" else 0
     for later in (0, 120):
+        envelope.metadata["timestamp"] = int(1000 * (first + (0 if known_by == "timestamp" else later)))
         monkeypatch.setattr("runtime_lib.invocation.time", lambda later=later: first + later)
         assert run(appointment, envelope, Delivery(**known)) == Succeeded()
     [name] = names(scheduler)
@@ -249,6 +249,16 @@ def test_without_schedules_a_retry_leaves_to_the_queue_what_has_come_near_enough
     envelope = Envelope.new("shop.appointment", [moment.isoformat()], {}, priority=Priority.DEFAULT)
     assert run(appointment, envelope, Delivery(attempt=2, first_received_at=time.time() - 120)) == Succeeded()
     assert names(scheduler) == []
+
+
+def test_a_retry_sends_to_a_fifo_queue_when_the_time_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASK_ROUTE__MAIL", "sqs:mail.fifo")
+    sqs = boto3.client("sqs")
+    url = sqs.create_queue(QueueName="mail.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+    moment = datetime.now(UTC) - timedelta(seconds=1)
+    envelope = Envelope.new("shop.appointment", [moment.isoformat()], {}, priority=Priority.DEFAULT)
+    assert run(appointment, envelope, Delivery(attempt=2, first_received_at=time.time() - 1200)) == Succeeded()
+    assert len(sqs.receive_message(QueueUrl=url)["Messages"]) == 1
 
 
 # --- What is refused -------------------------------------------------------------------------------------------------

@@ -28,6 +28,8 @@ def doubts(schedule: Schedule) -> list[str]:
         (Schedule.cron(minute=5, hour="8-18/2", week_day="FRIL"), "cron(5 8-18/2 ? * FRIL *)"),
         (Schedule.cron(minute=5, hour=1, week_day="2#1"), "cron(5 1 ? * 2#1 *)"),
         (Schedule.cron(minute=5, hour=1, day="15W"), "cron(5 1 15W * ? *)"),
+        (Schedule.cron(minute=5, hour=1, day=28), "cron(5 1 28 * ? *)"),
+        (Schedule.cron(minute=5, hour=1, day="1,30", month=2), "cron(5 1 1,30 2 ? *)"),
         (Schedule.cron(minute=5, hour=1, day="?", week_day="*"), "cron(5 1 ? * * *)"),
         (Schedule.rate(cdk.Duration.minutes(1)), "rate(1 minute)"),
         (Schedule.rate(cdk.Duration.minutes(15)), "rate(15 minutes)"),
