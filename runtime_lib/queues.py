@@ -14,6 +14,7 @@ from runtime_lib.contract import (
     SQS_MAX_BATCH_ENTRIES,
     SQS_MAX_BYTES,
     SQS_MAX_VISIBILITY_SECONDS,
+    is_fifo,
 )
 from runtime_lib.errors import DispatchError, FailedMessage
 from runtime_lib.log import logger
@@ -124,13 +125,18 @@ def url_of_arn(arn: str) -> str:
 def send_entries(url: str, entries: Sequence[Entry], sqs: Any = None) -> None:
     """Send entries, at most 10 and 1 MiB a request; what fails on AWS's side is sent again, up to three times.
 
+    To a FIFO queue nothing is sent any more once a request has failed: it would come before what was dispatched first.
+
     Raises:
         DispatchError: some were not sent; ``failed`` says which and why, and the others are in the queue.
     """
     sqs = sqs or client("sqs")
     failed: list[FailedMessage] = []
     for batch in _batches(entries):
-        failed += _send_batch(sqs, url, batch)
+        if failed and is_fifo(url):
+            failed += [FailedMessage(entry.id, "NotSent", "one before it in its order was not sent") for entry in batch]
+        else:
+            failed += _send_batch(sqs, url, batch)
     if failed:
         raise DispatchError(
             f"{len(failed)} of {len(entries)} messages were not sent to {queue_name(url)}: "

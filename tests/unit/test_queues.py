@@ -89,6 +89,18 @@ def test_a_failed_batch_does_not_keep_the_next_from_being_sent() -> None:
     assert client.bodies == ["abcdefghij", "kl"]
 
 
+def test_in_a_fifo_queue_nothing_is_sent_past_what_failed() -> None:
+    client = Client({"c": "SenderBad"})
+    with pytest.raises(DispatchError) as caught:
+        queues.send_entries(f"{URL}.fifo", entries("abcdefghijkl"), client)
+    assert client.bodies == ["abcdefghij"]
+    assert [(one.id, one.code) for one in caught.value.failed] == [
+        ("id-c", "SenderBad"),
+        ("id-k", "NotSent"),
+        ("id-l", "NotSent"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("sizes", "expected"),
     [
