@@ -35,6 +35,7 @@ def _build(app: cdk.App, environment: dict[str, str]) -> None:
         )
 
     managed("managed", batch_size=10)
+    managed("consumed", batch_size=10, entry="field.consumer:handler")
     managed("ordered", fifo=True, batch_size=10, max_receive_count=100)
     managed("together", batch_size=10)
     managed("lane", lanes=[2, None])
@@ -80,7 +81,7 @@ def _runs(app: Field, kind: str) -> dict[int, int]:
     return Counter(mark["number"] for mark in app.marks(kind))
 
 
-@pytest.mark.parametrize("name", ["managed", "queued", "together"])
+@pytest.mark.parametrize("name", ["managed", "queued", "together", "consumed"])
 def test_of_100_messages_the_7_that_fail_run_again_alone_and_are_dead_letters_with_their_reasons(
     app: Field, name: str
 ) -> None:
