@@ -178,13 +178,13 @@ class Batch:
 
 
 def _records(event: Any) -> list[dict[str, Any]]:
-    if not isinstance(event, dict) or "Records" not in event:
+    records: Any = event.get("Records") if isinstance(event, dict) else None
+    if not isinstance(records, list) or not all(isinstance(one, dict) and "receiptHandle" in one for one in records):
         found = sorted(event) if isinstance(event, dict) else type(event).__name__
         raise TaskError(
-            f"this function works on a queue, and its events have Records, given {found!r:.200}: "
+            f"this function works on a queue, and its events have Records with receiptHandles, given {found!r:.200}: "
             "send to the queue instead of invoking the function"
         )
-    records: list[dict[str, Any]] = event["Records"]
     return records
 
 

@@ -112,8 +112,22 @@ def test_a_notification_of_something_else_is_malformed(queue: TaskQueue) -> None
     assert "the message is not JSON" in failure["reason"]
 
 
-@pytest.mark.parametrize("event", [json.loads(message("runs", "x")), {}, None, [], "order 7"])
+@pytest.mark.parametrize(
+    "event",
+    [
+        json.loads(message("runs", "x")),
+        {},
+        None,
+        [],
+        "order 7",
+        {"Records": "x"},
+        {"Records": [{"eventSource": "aws:s3", "s3": {}}]},
+        {"Records": [{"eventSource": "aws:dynamodb", "eventSourceARN": "arn:aws:dynamodb:r:1:table/t/stream/s"}]},
+    ],
+)
 def test_an_invocation_without_a_queue_is_refused(event: Any) -> None:
-    with pytest.raises(TaskError, match="this function works on a queue, and its events have Records, given"):
+    with pytest.raises(
+        TaskError, match="this function works on a queue, and its events have Records with receiptHandles, given"
+    ):
         handler(event, None)
     assert ran == []
