@@ -204,7 +204,10 @@ def read_dead_letter(message: Mapping[str, Any]) -> DeadLetter:
     system = message.get("Attributes", {})
     kept = _NONE
     record = _object(body)
-    if FAILURE_ATTRIBUTE in attributes:
+    if "DeadLetterQueueSourceArn" in system:  # SQS moved it, and be it a letter that a task was to take
+        failure = _redrive(system)
+        kept = all_attributes
+    elif FAILURE_ATTRIBUTE in attributes:
         failure = _ours(_object(attributes[FAILURE_ATTRIBUTE]))
         kept = {name: value for name, value in all_attributes.items() if name != FAILURE_ATTRIBUTE}
     elif "ERROR_CODE" in attributes:

@@ -277,6 +277,17 @@ def test_a_letter_that_the_task_rejects_is_dead_lettered_itself(letters: TaskQue
     assert letters.failures()["refused"]["reason"] == "not mine"
 
 
+def test_a_letter_that_sqs_moved_on_goes_back_to_the_task_that_was_to_take_it() -> None:
+    message = {
+        "Body": SHAPES["task"][0],
+        "Attributes": {"DeadLetterQueueSourceArn": "arn:aws:sqs:r:1:letters", "ApproximateReceiveCount": "11"},
+        "MessageAttributes": {"TaskFailure": {"DataType": "String", "StringValue": json.dumps(FAILURE)}},
+    }
+    letter = read_dead_letter(message)
+    assert (letter.failure.shape, letter.failure.source) == ("redrive", "sqs:letters")
+    assert letter.attributes == message["MessageAttributes"]
+
+
 def test_a_letter_that_is_run_again_tells_what_it_told_before(letters: TaskQueue, sqs: Any) -> None:
     letters.send("refused")
     event = letters.event()
