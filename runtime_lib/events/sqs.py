@@ -105,7 +105,7 @@ class UnmanagedSqsEvent(Injected):
 
     @property
     def attributes(self) -> dict[str, str]:
-        """What SQS tells of the message: ``SentTimestamp``, ``SenderId``, ``MessageGroupId``, …"""
+        """What SQS tells of the message: ``SentTimestamp``, ``SenderId``, ``MessageGroupId``, and so on."""
         return dict(self.raw.get("attributes", {}))
 
     @property
