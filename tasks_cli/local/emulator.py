@@ -25,6 +25,7 @@ KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays open; MiniStack's own setting."""
 CHANGES = {
     "emulator_schedules.py": "run_schedules_as_aws_does",
+    "emulator_streaming.py": "pass_answers_on_as_lambda_does",
     "emulator_streams.py": "deliver_streams_as_lambda_does",
 }
 """Files beside this one, and the function of each that changes MiniStack."""

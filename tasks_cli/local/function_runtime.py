@@ -55,6 +55,7 @@ def environment(directory: Path) -> dict[str, str]:
         # Lines by which a function tells the emulator what belongs to an invocation.
         "TASKS_LOCAL_ANNOUNCEMENT": "\x1etasks-local-function",
         "TASKS_LOCAL_END": "\x1etasks-local-end",
+        "TASKS_LOCAL_GOES_ON": "\x1etasks-local-goes-on",
         "TASKS_LOCAL_PACKAGES": str(packages),
         "TASKS_LOCAL_PYTHON": sys.executable,
         "TZ": ":UTC",
