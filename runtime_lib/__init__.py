@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         NotRecordedError,
         PayloadTooLargeError,
         Reject,
+        ResponseRefusedError,
+        ResponseStateError,
         ResultUnavailableError,
         RetryLater,
         StoreError,
@@ -46,6 +48,10 @@ if TYPE_CHECKING:
     from runtime_lib.redrive import requeue_dead_letters
     from runtime_lib.retry import Retry
     from runtime_lib.store import TaskStore
+    from runtime_lib.streaming.background import BackgroundTimeoutError, after_response
+    from runtime_lib.streaming.context import StreamingContext
+    from runtime_lib.streaming.handlers import background_handler, streaming_handler
+    from runtime_lib.streaming.writer import ResponseWriter
     from runtime_lib.task import Task
     from runtime_lib.task_group import TaskGroup
     from runtime_lib.task_record import RecordedError, TaskRecord, TaskStatus
@@ -60,6 +66,7 @@ __all__ = [
     "ApiEvent",
     "ApiResponse",
     "ArgumentError",
+    "BackgroundTimeoutError",
     "BatchFailures",
     "BatchTask",
     "BusEvent",
@@ -80,6 +87,9 @@ __all__ = [
     "RecordedError",
     "RecordingTransport",
     "Reject",
+    "ResponseRefusedError",
+    "ResponseStateError",
+    "ResponseWriter",
     "ResultUnavailableError",
     "Retry",
     "RetryLater",
@@ -88,6 +98,7 @@ __all__ = [
     "SqsTransport",
     "StoreError",
     "StreamRecord",
+    "StreamingContext",
     "Task",
     "TaskCancelledError",
     "TaskContext",
@@ -102,7 +113,9 @@ __all__ = [
     "TaskWorker",
     "UnknownTaskError",
     "UnmanagedSqsEvent",
+    "after_response",
     "after_task",
+    "background_handler",
     "batch_task",
     "before_task",
     "current_context",
@@ -121,6 +134,7 @@ __all__ = [
     "requeue_dead_letters",
     "set_store",
     "set_transport",
+    "streaming_handler",
     "task",
     "using_store",
     "using_transport",
@@ -140,6 +154,8 @@ _LAZY = {
         "NotRecordedError",
         "PayloadTooLargeError",
         "Reject",
+        "ResponseRefusedError",
+        "ResponseStateError",
         "ResultUnavailableError",
         "RetryLater",
         "StoreError",
@@ -163,6 +179,10 @@ _LAZY = {
     "redrive": ("requeue_dead_letters",),
     "retry": ("Retry",),
     "store": ("TaskStore",),
+    "streaming.background": ("BackgroundTimeoutError", "after_response"),
+    "streaming.context": ("StreamingContext",),
+    "streaming.handlers": ("background_handler", "streaming_handler"),
+    "streaming.writer": ("ResponseWriter",),
     "task": ("Task",),
     "task_group": ("TaskGroup",),
     "task_record": ("RecordedError", "TaskRecord", "TaskStatus"),

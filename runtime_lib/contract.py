@@ -48,6 +48,7 @@ SCHEDULED_TASK_HANDLER: Final = "runtime_lib.handlers.scheduled_task.handler"
 PURE_TASK_HANDLER: Final = "runtime_lib.handlers.pure_task.handler"
 QUEUE_TASK_HANDLER: Final = "runtime_lib.handlers.queue_task.handler"
 STREAM_TASK_HANDLER: Final = "runtime_lib.handlers.stream_task.handler"
+STREAMING_LAMBDA_HANDLER: Final = "runtime_lib.handlers.streaming_lambda.handler"
 
 # --- Environment variables -------------------------------------------------------------------------------------------
 
@@ -85,6 +86,12 @@ ENV_SCHEDULES: Final = "TASK_SCHEDULES"
 """Where a function schedules what it dispatches for later: ``<schedule group> <role ARN> <dead letter queue ARN>``."""
 ENV_PAYLOADS: Final = "TASK_PAYLOADS"
 """Name of the bucket in which arguments wait that are too large for a message."""
+ENV_STREAMING_HANDLER: Final = "TASK_STREAMING_HANDLER"
+"""The user's function that answers the events of a StreamingLambda: ``shop.export:export``."""
+ENV_BACKGROUND_TIMEOUT: Final = "TASK_BACKGROUND_TIMEOUT"
+"""Seconds after the answer in which work may go on; without it, until shortly before the function's deadline."""
+ENV_URL_BUFFERED: Final = "TASK_URL_BUFFERED"
+"""``1``: the function's URL is not in streaming mode, which its events do not tell."""
 ENV_FOPS_FUNCTION_NAME: Final = "FOPS_BACKGROUND_TASKS_LAMBDA_NAME"
 """Function that runs background tasks when no route does, as fops.background spells it."""
 ENV_LOG_LEVEL: Final = "LOG_LEVEL"
@@ -143,6 +150,15 @@ STORE_RESULT_MAX_BYTES: Final = 393_216
 PAYLOAD_PREFIX: Final = "payloads/"
 """What every key in the bucket begins with; the rest is the id of the message whose arguments are there."""
 
+# --- Work after the answer -------------------------------------------------------------------------------------------
+
+METRICS_NAMESPACE: Final = "LambdaTaskConstructs"
+METRICS_DIMENSION: Final = "FunctionName"
+METRIC_BACKGROUND_FAILURES: Final = "BackgroundFailures"
+"""Counts what was raised after the answer was out, which no caller and no metric of Lambda's sees."""
+METRIC_BACKGROUND_TIMEOUTS: Final = "BackgroundTimeouts"
+"""Counts the invocations whose work after the answer was asked to stop."""
+
 # --- Messages --------------------------------------------------------------------------------------------------------
 
 ENVELOPE_VERSION: Final = "1.0"
@@ -168,7 +184,7 @@ people), "modules": ["shop.tasks"],
 "store": {"TASK_STORE": "Shop-Store-5E6F"} (left out if its tasks are not recorded)}``
 
 A function behind an API also has ``"api": {"path": "/orders/{id}", "method": "GET", "respond": "result" (or "accepted";
-"status": a TaskApi's own function, which tells what became of a task), "api": "Shop/Api" (path of the TaskApi),
+"stream": a StreamingLambda; "status": a TaskApi's own function, which tells what became of a task), "api": "Shop/Api" (path of the TaskApi),
 "authorization": "NONE" (or "AWS_IAM", "COGNITO_USER_POOLS", "CUSTOM"), "api_key": false}``.
 
 A TaskApi's RestApi resource has ``{"construct": "TaskApi", "path": "Shop/Api", "stage": "prod", "domain_name":

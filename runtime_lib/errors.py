@@ -28,6 +28,8 @@ __all__ = [
     "PayloadTooLargeError",
     "PayloadUnavailableError",
     "Reject",
+    "ResponseRefusedError",
+    "ResponseStateError",
     "ResultUnavailableError",
     "RetryLater",
     "StoreError",
@@ -141,6 +143,14 @@ class TaskCancelledError(TaskError):
 
 class ResultUnavailableError(TaskError):
     """The task succeeded, and its result was not recorded."""
+
+
+class ResponseStateError(TaskError):
+    """The response is not in a state that allows this."""
+
+
+class ResponseRefusedError(TaskError):
+    """Nobody takes the response any more: the invocation has timed out, or the client has gone."""
 
 
 class RetryLater(Exception):  # noqa: N818  (an instruction, not an error)

@@ -13,7 +13,7 @@ from runtime_lib.errors import HttpError
 from runtime_lib.events.api import ApiEvent, ApiResponse, JsonResponse
 from runtime_lib.results import plain
 
-__all__ = ["ResultError", "error_response", "render", "response_of"]
+__all__ = ["ResultError", "allow_origin", "encoded_body", "error_response", "render", "response_of"]
 
 _WITHOUT_BODY = {204, 205, 304}
 
@@ -52,11 +52,11 @@ def render(response: ApiResponse, request: ApiEvent) -> dict[str, Any]:
     headers, several = dict(response.headers), dict(response.multi_value_headers)
     body, is_binary = "", False
     if response.status not in _WITHOUT_BODY:
-        content_type, body, is_binary = _body(response)
+        content_type, body, is_binary = encoded_body(response)
         if not any(name.lower() == "content-type" for name in (*headers, *several)):
             headers["Content-Type"] = content_type
     if os.environ.get(ENV_API_CORS):
-        _allow_origin(request, headers, several)
+        allow_origin(request, headers, several)
     answer: dict[str, Any] = {"statusCode": response.status, "headers": headers}
     if several:
         answer["multiValueHeaders"] = several
@@ -67,8 +67,12 @@ def render(response: ApiResponse, request: ApiEvent) -> dict[str, Any]:
     return answer
 
 
-def _body(response: ApiResponse) -> tuple[str, str, bool]:
-    """Content type, body, and whether it is in Base64."""
+def encoded_body(response: ApiResponse) -> tuple[str, str, bool]:
+    """Content type, body, and whether it is in Base64.
+
+    Raises:
+        ResultError: the body has no JSON form, or is no text or bytes.
+    """
     body = response.body
     if isinstance(response, JsonResponse):
         return "application/json", _to_json(body), False
@@ -96,7 +100,7 @@ def _to_json(value: Any) -> str:
     return text
 
 
-def _allow_origin(request: ApiEvent, headers: dict[str, str], several: dict[str, list[str]]) -> None:
+def allow_origin(request: ApiEvent, headers: dict[str, str], several: dict[str, list[str]]) -> None:
     """Add what lets a page of another origin read the answer, unless the task did; errors too, or it sees none.
 
     (https://fetch.spec.whatwg.org/#http-cors-protocol)

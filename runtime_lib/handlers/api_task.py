@@ -1,6 +1,7 @@
 """The handler of an ApiTask's function: one request of a REST API per invocation."""
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from runtime_lib.api.binding import Binding, binding_of
@@ -125,3 +126,9 @@ def _send(task: "Task[..., Any]", call: "Call") -> "TaskHandle":
         message = "the task could not be dispatched: try again later"
         raise HttpError(503, message, {"Retry-After": _RETRY_AFTER_SECONDS}) from error
     return handle
+
+
+if "runtime_lib.streaming.background" in sys.modules:  # its task's module has imported after_response
+    from runtime_lib.streaming.hook import with_work_after
+
+    handler = with_work_after(handler)

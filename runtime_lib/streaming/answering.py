@@ -1,0 +1,123 @@
+"""One invocation of a streaming handler: its answer, its errors, and what becomes of each."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from runtime_lib.errors import ArgumentError, HttpError, ResponseRefusedError, ResponseStateError, TaskError
+from runtime_lib.log import logger
+from runtime_lib.streaming import background, hook
+from runtime_lib.streaming.context import StreamingContext
+from runtime_lib.streaming.http import Collected, Enveloped, Prelude, is_buffered, is_http
+from runtime_lib.streaming.stopping import BackgroundTimeoutError, stop
+from runtime_lib.streaming.writer import Channel, HttpForm, ResponseWriter
+
+if TYPE_CHECKING:
+    from runtime_lib.streaming.handlers import StreamingHandler
+
+__all__ = ["answer", "answer_collected"]
+
+
+def answer(handler: "StreamingHandler[..., Any]", event: Any, context: Any) -> None:
+    """Run the handler for an event; its answer is on its way when this returns.
+
+    Raises:
+        Exception: what is to be reported as the invocation's error, or to be logged if the answer is out.
+    """
+    invocation = hook.current()
+    assert invocation is not None
+    channel: Channel = invocation.channel()
+    http: HttpForm | None = None
+    if is_http(event):
+        if is_buffered(event):
+            channel = http = Enveloped(event, channel)
+        else:
+            http = Prelude(event)
+    work = invocation.work
+    writer = ResponseWriter(channel, http=http, encode=invocation.encode, finished=work.limit)
+    invocation.writer = writer
+    _run(handler, event, writer, context, work)
+
+
+def answer_collected(handler: "StreamingHandler[..., Any]", event: Any, context: Any) -> Any:
+    """Run the handler and the work after its answer, and return the answer: for a runtime client of another kind.
+
+    Raises:
+        Exception: the handler's, if its answer is not whole.
+    """
+    collected = Collected()
+    enveloped = Enveloped(event, collected) if is_http(event) else None
+    work = background.begin(context.aws_request_id, lambda: context.get_remaining_time_in_millis() / 1000)
+    writer = ResponseWriter(enveloped or collected, http=enveloped, encode=_encode, finished=work.limit)
+    try:
+        try:
+            _run(handler, event, writer, context, work)
+        except Exception as error:
+            if writer.state != "finished":
+                raise
+            work.failed(handler.name, error)
+        work.run()
+    finally:
+        work.end()
+    return collected.value
+
+
+def _encode(response: Any) -> tuple[bytes, str]:
+    if isinstance(response, bytes):
+        return response, "application/octet-stream"
+    from runtime_lib.results import plain
+
+    return json.dumps(response, default=plain).encode(), "application/json"
+
+
+def _run(
+    handler: "StreamingHandler[..., Any]", event: Any, writer: ResponseWriter, context: Any, work: background.Work
+) -> None:
+    def done(result: Any) -> None:
+        _complete(handler, writer, result)
+
+    try:
+        given = handler.given(event, writer, StreamingContext(context, handler.function.__module__))
+    except ArgumentError as error:
+        if not is_http(event):
+            raise
+        _refuse(writer, HttpError(400, str(error)))
+        return
+    try:
+        stop.run(handler.run, given, writer, work, done)
+    except BackgroundTimeoutError:
+        work.timed_out(handler.name)
+        work.drop("there was no time left")
+    except ResponseRefusedError as refusal:
+        logger.warning("%s: %s", handler.name, refusal, extra={"id": work.request_id})
+    except HttpError as error:
+        if not (is_http(event) and writer.state in {"new", "started"}):
+            raise
+        _refuse(writer, error)
+    except SystemExit as error:
+        if writer.state != "finished":
+            raise
+        raise TaskError(f"{handler.name} called sys.exit({error.code!r}) after its answer") from error
+    finally:
+        if writer.state == "refused":
+            work.drop("nobody takes the answer")
+
+
+def _complete(handler: "StreamingHandler[..., Any]", writer: ResponseWriter, result: Any) -> None:
+    """End the answer of a handler that has returned."""
+    if result is not None:
+        writer.respond(result)
+    elif writer.state in {"started", "streaming"}:
+        writer.finish()
+    elif writer.state == "new":
+        raise ResponseStateError(
+            f"{handler.name} returned without an answer: call respond() or write() of its ResponseWriter, yield the "
+            "parts, or return the answer"
+        )
+
+
+def _refuse(writer: ResponseWriter, error: HttpError) -> None:
+    """Answer with an error; what was to be the head of another answer has not been sent."""
+    from runtime_lib.api.responses import error_response
+
+    writer.state = "new"
+    writer.respond(error_response(error))

@@ -1,0 +1,217 @@
+"""The answer to one invocation, sent to the Lambda Runtime API over a plain socket.
+
+(https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html and runtimes-custom.html#runtimes-custom-response-streaming)
+"""
+
+import socket
+from collections.abc import Iterable
+from typing import BinaryIO
+
+from runtime_lib.contract import LAMBDA_RESPONSE_MAX_BYTES
+from runtime_lib.errors import ResponseRefusedError
+
+__all__ = ["Connection", "RuntimeApiChannel"]
+
+_RESPONSE = "/2018-06-01/runtime/invocation/{}/response"
+_ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
+_ERROR_BODY = "Lambda-Runtime-Function-Error-Body"
+_STREAMED = (
+    ("Lambda-Runtime-Function-Response-Mode", "streaming"),
+    ("Transfer-Encoding", "chunked"),
+    ("Trailer", f"{_ERROR_TYPE}, {_ERROR_BODY}"),
+)
+_GONE, _TOO_LARGE = 410, 413
+_LARGE = 65_536
+"""Bytes of a chunk that is not copied to be sent in one piece with its frame."""
+_DEFAULT_PORT = 80
+
+
+class Connection:
+    """A connection to the Runtime API, kept for the next answer where the last was not streamed."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._socket: socket.socket | None = None
+        self._reader: BinaryIO | None = None
+
+    def close(self) -> None:
+        """Close it; the next request opens a new one."""
+        if self._reader:
+            self._reader.close()
+        if self._socket:
+            self._socket.close()
+        self._socket = self._reader = None
+
+    def post(self, path: str, headers: Iterable[tuple[str, str]], body: bytes) -> int:
+        """The status with which a request is answered.
+
+        Raises:
+            OSError: there is no answer.
+        """
+        request = self._head(path, (*headers, ("Content-Length", str(len(body))))) + body
+        if self._socket:
+            try:
+                self.send(request)
+                return self.status()
+            except ConnectionError:
+                self.close()  # the other side had, since the last answer: it has not read this
+        self.send(request)
+        return self.status()
+
+    def begin(self, path: str, headers: Iterable[tuple[str, str]], first: bytes) -> None:
+        """Send a request whose body follows, with the first bytes of it, over a connection of its own.
+
+        Raises:
+            OSError: nobody takes it.
+        """
+        self.close()
+        self.send(self._head(path, headers) + first)
+
+    def send(self, data: bytes) -> None:
+        """Send all of it.
+
+        Raises:
+            OSError: nobody takes it.
+        """
+        if self._socket is None:
+            host, _, port = self._address.partition(":")
+            self._socket = socket.create_connection((host, int(port or _DEFAULT_PORT)))
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._reader = self._socket.makefile("rb")
+        self._socket.sendall(data)
+
+    def status(self) -> int:
+        """The status of the answer, after all of it is read.
+
+        Raises:
+            ConnectionError: there is none.
+        """
+        assert self._reader is not None
+        line = self._reader.readline()
+        if not line:
+            raise ConnectionResetError("the Runtime API closed the connection")
+        length, is_last = 0, False
+        while header := self._reader.readline().strip().lower():
+            name, _, value = header.partition(b":")
+            if name == b"content-length":
+                length = int(value)
+            is_last |= name == b"transfer-encoding" or (name == b"connection" and value.strip() == b"close")
+        if is_last:
+            self.close()
+        else:
+            self._reader.read(length)
+        return int(line.split(b" ", 2)[1])
+
+    def _head(self, path: str, headers: Iterable[tuple[str, str]]) -> bytes:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        return f"POST {path} HTTP/1.1\r\nHost: {self._address}\r\n{lines}\r\n".encode("latin-1")
+
+
+class RuntimeApiChannel:
+    """The way of one invocation's answer to the Runtime API: whole, or opened, written and closed."""
+
+    __slots__ = ("_connection", "_invocation", "_path")
+
+    def __init__(self, connection: Connection, request_id: str, invocation_id: str | None) -> None:
+        self._connection = connection
+        self._path = _RESPONSE.format(request_id)
+        self._invocation = (("Lambda-Runtime-Invocation-Id", invocation_id),) if invocation_id else ()
+
+    def send(self, body: bytes, content_type: str) -> None:
+        """Send a whole answer: whoever waits has it when this returns.
+
+        Raises:
+            ResponseRefusedError: the Runtime API does not take it.
+        """
+        try:
+            status = self._connection.post(self._path, (("Content-Type", content_type), *self._invocation), body)
+        except OSError as error:
+            raise self._refused(str(error)) from error
+        self._check(status)
+
+    def open(self, content_type: str, first: bytes) -> None:
+        """Begin a streamed answer with its first bytes; none is allowed.
+
+        Raises:
+            ResponseRefusedError: nobody takes it.
+        """
+        try:
+            self._connection.begin(
+                self._path, (("Content-Type", content_type), *_STREAMED, *self._invocation), _chunk(first)
+            )
+        except OSError as error:
+            raise self._refused(str(error)) from error
+
+    def write(self, data: bytes) -> None:
+        """Send more of a streamed answer.
+
+        Raises:
+            ResponseRefusedError: nobody takes it any more.
+        """
+        if len(data) < _LARGE:
+            self._stream(_chunk(data))
+        else:
+            self._stream(b"%x\r\n" % len(data))
+            self._stream(data)
+            self._stream(b"\r\n")
+
+    def close(self) -> None:
+        """End a streamed answer.
+
+        Raises:
+            ResponseRefusedError: nobody takes it any more.
+        """
+        self._end(b"")
+
+    def fail(self, error_type: str, description: bytes) -> bool:
+        """End a streamed answer with an error, as JSON, in its trailers; True: it is told.
+
+        Raises:
+            ResponseRefusedError: nobody takes it any more.
+        """
+        from base64 import b64encode
+
+        lines = f"{_ERROR_TYPE}: {error_type}\r\n{_ERROR_BODY}: {b64encode(description).decode()}\r\n"
+        self._end(lines.encode("latin-1", "replace"))
+        return True
+
+    def _end(self, trailers: bytes) -> None:
+        self._stream(b"0\r\n" + trailers + b"\r\n")
+        try:
+            status = self._connection.status()
+        except OSError as error:
+            raise self._refused(str(error)) from error
+        # What was kept open after a streamed answer would be closed by the other side at a time of its choice.
+        self._connection.close()
+        self._check(status)
+
+    def _stream(self, data: bytes) -> None:
+        try:
+            self._connection.send(data)
+        except OSError as error:
+            try:
+                reason = _described(self._connection.status())
+            except OSError:
+                reason = str(error)
+            raise self._refused(reason) from error
+
+    def _check(self, status: int) -> None:
+        if not 200 <= status < 300:  # noqa: PLR2004  (HTTP's successes)
+            raise self._refused(_described(status))
+
+    def _refused(self, reason: str) -> ResponseRefusedError:
+        self._connection.close()
+        return ResponseRefusedError(f"the response was refused: {reason}")
+
+
+def _chunk(data: bytes) -> bytes:
+    """A chunk of a body; nothing for no data, since an empty chunk would end the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def _described(status: int) -> str:
+    if status == _GONE:
+        return "the invocation has timed out, and its answer is not awaited any more (410)"
+    if status == _TOO_LARGE:
+        return f"it is larger than Lambda returns, {LAMBDA_RESPONSE_MAX_BYTES:,} bytes (413): stream it"
+    return f"the Runtime API answered {status}"

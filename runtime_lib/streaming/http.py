@@ -1,0 +1,196 @@
+"""Answers to function URLs and APIs: status, headers and cookies beside the body.
+
+Streamed they go ahead of it (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html), else around it
+(https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads).
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from runtime_lib.contract import ENV_API_CORS, ENV_URL_BUFFERED
+from runtime_lib.streaming.writer import Channel
+
+__all__ = ["Collected", "Enveloped", "Prelude", "is_buffered", "is_http"]
+
+_WITH_PRELUDE = "application/vnd.awslambda.http-integration-response"
+_END_OF_PRELUDE = b"\0" * 8
+_JSON = "application/json"
+
+
+def is_http(event: object) -> bool:
+    """Whether an event is a request: of a function URL, an API, or a load balancer."""
+    if not isinstance(event, dict) or not isinstance(event.get("requestContext"), dict):
+        return False
+    return "httpMethod" in event or "http" in event["requestContext"]
+
+
+def is_buffered(event: Mapping[str, Any]) -> bool:
+    """Whether the sender of a request takes a whole answer only."""
+    if "elb" in event["requestContext"]:
+        return True
+    return "httpMethod" not in event and os.environ.get(ENV_URL_BUFFERED) == "1"
+
+
+class _Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    several: dict[str, list[str]]
+    cookies: list[str]
+    body: bytes
+
+    @classmethod
+    def of(cls, response: Any) -> "_Answer":
+        """What a handler responded: `ApiResponse`, a dict as functions behind an API return it, or a result.
+
+        Raises:
+            ResultError: it has no JSON form.
+        """
+        if isinstance(response, dict) and "statusCode" in response:
+            body = response.get("body") or ""
+            if response.get("isBase64Encoded"):
+                from base64 import b64decode
+
+                encoded = b64decode(body)
+            else:
+                encoded = (body if isinstance(body, str) else json.dumps(body)).encode()
+            headers = {name: str(value) for name, value in (response.get("headers") or {}).items()}
+            several = response.get("multiValueHeaders") or {}
+            return cls(int(response["statusCode"]), headers, several, list(response.get("cookies") or ()), encoded)
+        from runtime_lib.api.responses import encoded_body, response_of
+
+        answer = response_of(response)
+        headers, several = dict(answer.headers), dict(answer.multi_value_headers)
+        content = answer.body
+        if isinstance(content, bytes):
+            content_type, encoded = "application/octet-stream", content
+        elif response is None:
+            return cls(answer.status, headers, several, [], b"")
+        else:
+            content_type, text, _ = encoded_body(answer)
+            encoded = text.encode()
+        if not any(name.lower() == "content-type" for name in (*headers, *several)):
+            headers["Content-Type"] = content_type
+        return cls(answer.status, headers, several, [], encoded)
+
+
+class _Form:
+    """What both forms share: the headers that let pages of other origins read the answer."""
+
+    def __init__(self, event: dict[str, Any]) -> None:
+        self._event = event
+
+    def _allow_origin(self, headers: dict[str, str], several: dict[str, list[str]]) -> None:
+        if "httpMethod" in self._event and os.environ.get(ENV_API_CORS):
+            from runtime_lib.api.responses import allow_origin
+            from runtime_lib.events.api import ApiEvent
+
+            allow_origin(ApiEvent(self._event), headers, several)
+
+
+class Prelude(_Form):
+    """Status, headers and cookies ahead of a streamed body."""
+
+    def respond(self, channel: Channel, response: object) -> None:
+        """Send a whole answer."""
+        answer = _Answer.of(response)
+        channel.open(_WITH_PRELUDE, self._prelude(answer) + answer.body)
+        channel.close()
+
+    def open(
+        self, channel: Channel, status: int, headers: Mapping[str, str], cookies: Iterable[str], first: bytes
+    ) -> None:
+        """Begin a streamed answer."""
+        channel.open(_WITH_PRELUDE, self._prelude(_Answer(status, dict(headers), {}, list(cookies), b"")) + first)
+
+    def _prelude(self, answer: _Answer) -> bytes:
+        self._allow_origin(answer.headers, answer.several)
+        prelude: dict[str, Any] = {"statusCode": answer.status, "headers": answer.headers, "cookies": answer.cookies}
+        if answer.several:
+            prelude["multiValueHeaders"] = answer.several
+        return json.dumps(prelude).encode() + _END_OF_PRELUDE
+
+
+class Enveloped(_Form):
+    """Status, headers and cookies around a whole body: what is written is collected, and sent at the end."""
+
+    def __init__(self, event: dict[str, Any], channel: Channel) -> None:
+        super().__init__(event)
+        self._channel = channel
+        self._answer: _Answer | None = None
+        self._parts: list[bytes] = []
+
+    def respond(self, _: Channel, response: object) -> None:
+        """Send a whole answer."""
+        self._send(_Answer.of(response))
+
+    def open(self, _: Channel, status: int, headers: Mapping[str, str], cookies: Iterable[str], first: bytes) -> None:
+        """Begin to collect."""
+        self._answer = _Answer(status, dict(headers), {}, list(cookies), b"")
+        self._parts.append(first)
+
+    def write(self, data: bytes) -> None:
+        """Collect more."""
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Send what was collected."""
+        assert self._answer is not None
+        self._send(self._answer._replace(body=b"".join(self._parts)))
+
+    def fail(self, error_type: str, description: bytes) -> bool:  # noqa: ARG002
+        """Nothing of it has been sent."""
+        return False
+
+    def _send(self, answer: _Answer) -> None:
+        headers, several, cookies = answer.headers, dict(answer.several), answer.cookies
+        self._allow_origin(headers, several)
+        envelope: dict[str, Any] = {"statusCode": answer.status, "headers": headers}
+        if cookies and "httpMethod" in self._event:
+            several["Set-Cookie"] = [*several.get("Set-Cookie", ()), *cookies]
+        elif cookies:
+            envelope["cookies"] = cookies
+        if several:
+            envelope["multiValueHeaders"] = several
+        try:
+            envelope |= {"body": answer.body.decode(), "isBase64Encoded": False}
+        except UnicodeDecodeError:
+            from base64 import b64encode
+
+            envelope |= {"body": b64encode(answer.body).decode(), "isBase64Encoded": True}
+        self._channel.send(json.dumps(envelope).encode(), _JSON)
+
+
+class Collected:
+    """An answer that is kept, for a runtime client that takes it only when the handler returns."""
+
+    def __init__(self) -> None:
+        self._is_json = False
+        self._parts: list[bytes] = []
+
+    @property
+    def value(self) -> Any:
+        """The answer as a handler returns it."""
+        body = b"".join(self._parts)
+        return json.loads(body) if self._is_json else body
+
+    def send(self, body: bytes, content_type: str) -> None:
+        """Keep a whole answer."""
+        self._is_json = content_type == _JSON
+        self._parts = [body]
+
+    def open(self, content_type: str, first: bytes) -> None:  # noqa: ARG002
+        """Begin to keep."""
+        self._parts.append(first)
+
+    def write(self, data: bytes) -> None:
+        """Keep more."""
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """It is whole."""
+
+    def fail(self, error_type: str, description: bytes) -> bool:  # noqa: ARG002
+        """Nothing of it has been sent."""
+        return False

@@ -1,0 +1,168 @@
+"""The answer of a streaming handler: at once and whole, or in parts as they are written."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, Protocol
+
+from runtime_lib.errors import ResponseRefusedError, ResponseStateError
+
+__all__ = ["Channel", "HttpForm", "ResponseWriter", "State"]
+
+State = Literal["new", "started", "streaming", "finished", "refused"]
+"""``started``: status and headers are set, and nothing is sent. ``refused``: nobody takes the response any more."""
+
+
+class Channel(Protocol):
+    """Where an answer goes: whole, or opened, written and closed."""
+
+    def send(self, body: bytes, content_type: str) -> None:
+        """Send a whole answer."""
+
+    def open(self, content_type: str, first: bytes) -> None:
+        """Begin a streamed answer with its first bytes; none is allowed."""
+
+    def write(self, data: bytes) -> None:
+        """Send more of a streamed answer; never nothing."""
+
+    def close(self) -> None:
+        """End a streamed answer."""
+
+    def fail(self, error_type: str, description: bytes) -> bool:
+        """End a streamed answer with an error, as JSON; False: nothing of the answer has been sent."""
+
+
+class HttpForm(Protocol):
+    """How an answer carries status, headers and cookies to an invoker that speaks HTTP."""
+
+    def respond(self, channel: Channel, response: object) -> None:
+        """Send a whole answer."""
+
+    def open(
+        self, channel: Channel, status: int, headers: Mapping[str, str], cookies: Iterable[str], first: bytes
+    ) -> None:
+        """Begin a streamed answer."""
+
+
+class ResponseWriter:
+    """What a handler answers with: `respond` once, or `write` as often as there is something, and `finish`.
+
+    Whoever invoked has the answer when `respond` or `finish` returns; the invocation lasts until the handler ends.
+    """
+
+    __slots__ = ("_channel", "_cookies", "_encode", "_finished", "_headers", "_http", "_status", "state")
+
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        http: HttpForm | None = None,
+        encode: Callable[[Any], tuple[bytes, str]],
+        finished: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._channel = channel
+        self._http = http
+        self._encode = encode
+        self._finished = finished
+        self._status = 200
+        self._headers: dict[str, str] = {}
+        self._cookies: tuple[str, ...] = ()
+        self.state: State = "new"
+
+    def __repr__(self) -> str:
+        return f"ResponseWriter(state={self.state!r})"
+
+    def respond(self, response: Any = None) -> None:
+        """Answer now, with all there is to say: JSON values, dataclasses and the like, bytes as they are.
+
+        Behind a function URL or an API also an `ApiResponse`, or a dict with a ``statusCode``.
+
+        Raises:
+            ResponseStateError: the response has begun already.
+            ResponseRefusedError: nobody takes it.
+        """
+        self._expect("respond", "new")
+        if self._http:
+            self._sent(self._http.respond, self._channel, response)
+        else:
+            body, content_type = self._encode(response)
+            self._sent(self._channel.send, body, content_type)
+        self._end()
+
+    def start(self, status: int = 200, headers: Mapping[str, str] | None = None, cookies: Iterable[str] = ()) -> None:
+        """Set the HTTP status, headers and cookies (``name=value; Secure``), which go ahead of the first `write`.
+
+        Only a function URL and an API take them: any other invoker gets what is written, and nothing else.
+
+        Raises:
+            ResponseStateError: the response has begun already.
+        """
+        self._expect("start", "new")
+        self._status, self._cookies = status, tuple(cookies)
+        self._headers = {name: str(value) for name, value in (headers or {}).items()}
+        self.state = "started"
+
+    def write(self, data: str | bytes) -> None:
+        """Send a part of the answer. Nothing (``b""``) as the first sends the status and headers alone.
+
+        Raises:
+            ResponseStateError: the response is finished.
+            ResponseRefusedError: nobody takes it any more.
+        """
+        self._expect("write", "new", "started", "streaming")
+        encoded = data.encode() if isinstance(data, str) else bytes(data)
+        if self.state == "streaming":
+            if encoded:
+                self._sent(self._channel.write, encoded)
+            return
+        self._open(encoded, "text/plain; charset=utf-8" if isinstance(data, str) else "application/octet-stream")
+
+    def finish(self) -> None:
+        """End the answer: whoever invoked has all of it when this returns.
+
+        Raises:
+            ResponseStateError: it has ended already.
+            ResponseRefusedError: nobody takes it any more.
+        """
+        self._expect("finish", "new", "started", "streaming")
+        if self.state != "streaming":
+            self._open(b"", "application/octet-stream")
+        self._sent(self._channel.close)
+        self._end()
+
+    def fail(self, error_type: str, description: bytes) -> bool:
+        """End an answer that has begun with an error, as JSON; False: nothing of it has been sent."""
+        self._expect("fail", "streaming")
+        is_told: bool = self._sent(self._channel.fail, error_type, description)
+        self._end()
+        return is_told
+
+    def _open(self, first: bytes, content_type: str) -> None:
+        given = next((value for name, value in self._headers.items() if name.lower() == "content-type"), None)
+        if self._http:
+            headers = self._headers if given else {**self._headers, "Content-Type": content_type}
+            self._sent(self._http.open, self._channel, self._status, headers, self._cookies, first)
+        else:
+            self._sent(self._channel.open, given or content_type, first)
+        self.state = "streaming"
+
+    def _end(self) -> None:
+        self.state = "finished"
+        self._finished()
+
+    def _expect(self, method: str, *states: State) -> None:
+        if self.state in states:
+            return
+        if self.state == "refused":
+            raise ResponseRefusedError
+        done = {
+            "started": "start() has been called",
+            "streaming": "a part of the response has been written",
+            "finished": "the response is finished",
+        }[self.state]
+        raise ResponseStateError(f"{method}() is not possible any more: {done}")
+
+    def _sent(self, send: Callable[..., Any], *arguments: object) -> Any:
+        try:
+            return send(*arguments)
+        except ResponseRefusedError:
+            self.state = "refused"
+            raise
