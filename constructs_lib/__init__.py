@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from constructs_lib._api_options import ApiOptions
     from constructs_lib._event_source import QueueSettings
     from constructs_lib._function import FunctionOptions
+    from constructs_lib._function_url import FunctionUrlSettings
     from constructs_lib._schedule import Schedule
     from constructs_lib._task_definition import TaskReferenceError
     from constructs_lib.api_task import ApiTask
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from constructs_lib.scheduled_task import ScheduledTask
     from constructs_lib.stage_config import ScheduleOptions, StageConfig, TaskOptions
     from constructs_lib.stream_task import StreamTask
+    from constructs_lib.streaming_lambda import StreamingLambda
     from constructs_lib.task_api import TaskApi
     from constructs_lib.task_code import TaskCode
     from constructs_lib.task_store import TaskStore
@@ -36,6 +38,7 @@ __all__ = [
     "DispatchTarget",
     "EventTask",
     "FunctionOptions",
+    "FunctionUrlSettings",
     "ManagedAsyncTask",
     "PayloadBucket",
     "Priority",
@@ -48,6 +51,7 @@ __all__ = [
     "ScheduledTask",
     "StageConfig",
     "StreamTask",
+    "StreamingLambda",
     "TaskApi",
     "TaskCode",
     "TaskOptions",
@@ -62,6 +66,7 @@ _MODULES = {
     "DispatchTarget": "constructs_lib._address",
     "EventTask": "constructs_lib.event_task",
     "FunctionOptions": "constructs_lib._function",
+    "FunctionUrlSettings": "constructs_lib._function_url",
     "ManagedAsyncTask": "constructs_lib.managed_async_task",
     "PayloadBucket": "constructs_lib.payload_bucket",
     "Priority": "runtime_lib.contract",
@@ -74,6 +79,7 @@ _MODULES = {
     "ScheduledTask": "constructs_lib.scheduled_task",
     "StageConfig": "constructs_lib.stage_config",
     "StreamTask": "constructs_lib.stream_task",
+    "StreamingLambda": "constructs_lib.streaming_lambda",
     "TaskApi": "constructs_lib.task_api",
     "TaskCode": "constructs_lib.task_code",
     "TaskOptions": "constructs_lib.stage_config",

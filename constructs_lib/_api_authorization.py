@@ -1,5 +1,6 @@
 """Who may call the methods of an API."""
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, cast
 
 import aws_cdk as cdk
@@ -10,7 +11,7 @@ from constructs import Construct
 from constructs_lib._api_options import Authorization
 from constructs_lib._validation import refusal
 
-__all__ = ["Authorizations", "MethodAuthorization"]
+__all__ = ["Authorizations", "MethodAuthorization", "check_scopes"]
 
 _TYPES: Final = {"iam": apigateway.AuthorizationType.IAM, "none": apigateway.AuthorizationType.NONE}
 
@@ -24,6 +25,22 @@ class MethodAuthorization(NamedTuple):
     type: apigateway.AuthorizationType | None
     authorizer: apigateway.IAuthorizer | None
     kind: str
+
+
+def check_scopes(scope: Construct, scopes: Sequence[str] | None, authorization: MethodAuthorization) -> None:
+    """Refuse OAuth scopes where no token has them.
+
+    Raises:
+        ValueError: the method asks for no token of a user pool.
+    """
+    if scopes and authorization.kind != "COGNITO_USER_POOLS":
+        raise refusal(
+            scope,
+            "authorization_scopes",
+            given=f"{list(scopes)!r}, and authorization is {authorization.kind}",
+            allowed="scopes with a user pool",
+            remedy="remove them, or give authorization= a user pool",
+        )
 
 
 class Authorizations(Construct):

@@ -10,12 +10,24 @@ from constructs import Construct
 from constructs_lib._task_definition import TaskDefinition
 from constructs_lib._validation import refusal
 
-__all__ = ["METHODS", "ApiPath", "ClaimedPaths", "check_path_parameters", "takes_event"]
+__all__ = ["ApiPath", "ClaimedPaths", "api_method", "check_path_parameters", "takes_event"]
 
-METHODS: Final = ("ANY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+_METHODS: Final = ("ANY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _LITERAL: Final = re.compile(r"[\w.:$-]+", re.ASCII)
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_]\w*)(\+?)\}", re.ASCII)
 _EVENT: Final = "ApiEvent"
+
+
+def api_method(scope: Construct, given: str) -> str:
+    """A method as API Gateway spells it.
+
+    Raises:
+        ValueError: it has none of this name.
+    """
+    method = given.upper()
+    if method not in _METHODS:
+        raise refusal(scope, "method", given=repr(given), allowed=", ".join(_METHODS), remedy="use one of these")
+    return method
 
 
 @dataclass(frozen=True, slots=True)

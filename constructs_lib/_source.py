@@ -14,10 +14,7 @@ from constructs_lib._task_definition import (
     Option,
     TaskDefinition,
     TaskReferenceError,
-    delays_asked_for,
     group_options,
-    literal_name,
-    literal_namespaces,
 )
 
 __all__ = ["SourceTree", "TaskDefinition", "TaskReferenceError"]
@@ -27,6 +24,11 @@ _TASK: Final = frozenset(
 )
 _GROUP: Final = frozenset({"runtime_lib.TaskGroup", "runtime_lib.task_group.TaskGroup"})
 _STUB: Final = frozenset({"runtime_lib.external_task", "runtime_lib.external.external_task"})
+_STREAMS: Final = frozenset(
+    f"runtime_lib.{place}{name}"
+    for name in ("background_handler", "streaming_handler")
+    for place in ("", "streaming.", "streaming.handlers.")
+)
 _PARTIAL: Final = "functools.partial"
 _DOTTED: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _REFERENCE: Final = re.compile(rf"({_DOTTED}):({_DOTTED})")
@@ -119,6 +121,25 @@ class SourceTree:
                 case _:
                     return f"{module}.{name}"
             raise TaskReferenceError(f"{reference!r} {what}: a handler is a function of (event, context)")
+        raise self._missing(reference, module, name)
+
+    def streaming_handler(self, reference: str) -> str:
+        """The module of ``module:function``, a function that answers before it is done.
+
+        Raises:
+            TaskReferenceError: the module has no such name, or it is not decorated as one.
+        """
+        module, name = self._split(reference)
+        for origin in self._modules.attribute(module, name):
+            match origin:
+                case Value(home, ast.FunctionDef() | ast.AsyncFunctionDef() as function) if any(
+                    self._leads_to(home, decorator, _STREAMS) for decorator in function.decorator_list[:1]
+                ):
+                    return module
+            raise TaskReferenceError(
+                f"{reference!r} is no function with @streaming_handler or @background_handler on top: "
+                "put one of them (from runtime_lib) above it"
+            )
         raise self._missing(reference, module, name)
 
     def require_modules(self, modules: Sequence[str]) -> None:
@@ -235,7 +256,7 @@ class SourceTree:
         written = ", ".join(f"@{ast.unparse(decorator)}" for decorator in decorators)
         options = [self._options(module, decorator) for decorator in decorators]
         if all(given is None for given in options):
-            if any(self._is_stub(module, decorator) for decorator in decorators):
+            if any(self._leads_to(module, decorator, _STUB) for decorator in decorators):
                 raise TaskReferenceError(
                     f"{reference!r} stands for a task of another application ({where}: {written}): it is served there"
                 )
@@ -304,10 +325,10 @@ class SourceTree:
                     return [*(outer or ()), *own]
         return None
 
-    def _is_stub(self, module: ParsedModule, decorator: ast.expr) -> bool:
+    def _leads_to(self, module: ParsedModule, decorator: ast.expr, names: frozenset[str]) -> bool:
         callee = decorator.func if isinstance(decorator, ast.Call) else decorator
         origins = self._modules.expression(module, callee)
-        return any(isinstance(origin, External) and origin.name in _STUB for origin in origins)
+        return any(isinstance(origin, External) and origin.name in names for origin in origins)
 
     # --- What is wrong -----------------------------------------------------------------------------------------------
 
@@ -363,25 +384,7 @@ def _written(module: ParsedModule, keywords: Iterable[ast.keyword]) -> list[Opti
 def _definition(
     module: ParsedModule, home: ParsedModule, function: Function, options: Sequence[Option]
 ) -> TaskDefinition:
-    try:
-        name = literal_name(options, module=home.name, function=function.name)
-        namespaces = literal_namespaces(options)
-    except TaskReferenceError as problem:
-        raise TaskReferenceError(f"{home.path}:{function.lineno}: {problem}") from None
-    is_async = isinstance(function, ast.AsyncFunctionDef)
-    delays = delays_asked_for(function, options)
-    return TaskDefinition(
-        name,
-        module.name,
-        function.name,
-        namespaces,
-        is_async,
-        home.path,
-        function.lineno,
-        delays,
-        function.args,
-        tuple(options),
-    )
+    return TaskDefinition.of(function, options, module=module.name, home=home.name, path=home.path)
 
 
 def _nearest(word: str, words: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from runtime_lib.contract import DEFAULT_NAMESPACE
 
@@ -58,6 +58,39 @@ class TaskDefinition:
     delays: str | None
     parameters: ast.arguments
     options: tuple[Option, ...]
+
+    @classmethod
+    def of(
+        cls,
+        function: ast.FunctionDef | ast.AsyncFunctionDef,
+        options: Sequence[Option],
+        *,
+        module: str,
+        home: str,
+        path: Path,
+    ) -> Self:
+        """What ``module`` registers of a function that stands in the module ``home``.
+
+        Raises:
+            TaskReferenceError: its name or its namespaces cannot be read.
+        """
+        try:
+            name = literal_name(options, module=home, function=function.name)
+            namespaces = literal_namespaces(options)
+        except TaskReferenceError as problem:
+            raise TaskReferenceError(f"{path}:{function.lineno}: {problem}") from None
+        return cls(
+            name,
+            module,
+            function.name,
+            namespaces,
+            isinstance(function, ast.AsyncFunctionDef),
+            path,
+            function.lineno,
+            delays_asked_for(function, options),
+            function.args,
+            tuple(options),
+        )
 
     def required(self) -> list[str]:
         """The parameters without a default that the library does not pass, as far as names and annotations tell."""

@@ -10,8 +10,9 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from constructs_lib._address import Address, DispatchTarget, Loaded, physical_name, require_same_environment
+from constructs_lib._api_authorization import check_scopes
 from constructs_lib._api_options import Authorization
-from constructs_lib._api_paths import METHODS, ApiPath, check_path_parameters, takes_event
+from constructs_lib._api_paths import ApiPath, api_method, check_path_parameters, takes_event
 from constructs_lib._function import FunctionOptions, TaskFunction, check_function_options, handler_of, timeout_of
 from constructs_lib._task_definition import TaskDefinition
 from constructs_lib._validation import named_by, refusal, seconds
@@ -79,13 +80,13 @@ class ApiTask(DispatchTarget):
         handler = handler_of(self, code, entry, default=contract.API_TASK_HANDLER)
         options = {"timeout": cdk.Duration.seconds(contract.API_MAX_TIMEOUT_SECONDS), **options}
         check_function_options(self, options)
-        verb, parsed = _method(self, method), ApiPath.parse(self, path)
+        verb, parsed = api_method(self, method), ApiPath.parse(self, path)
         check_path_parameters(self, definition, parsed)
         _check_respond(self, definition, respond, target, api)
         _check_timeout(self, options, respond)
         require_same_environment(self, "api", api.api)
         asks = api.authorization_of(self, authorization)
-        _check_scopes(self, authorization_scopes, asks.kind)
+        check_scopes(self, authorization_scopes, asks)
         api_key = api.asks_for_key(api_key_required)
         api.claim(self, verb, parsed)
 
@@ -163,13 +164,6 @@ class ApiTask(DispatchTarget):
         return cast("apigateway.IStage", self._api.api.deployment_stage)
 
 
-def _method(scope: Construct, given: str) -> str:
-    method = given.upper()
-    if method not in METHODS:
-        raise refusal(scope, "method", given=repr(given), allowed=", ".join(METHODS), remedy="use one of these")
-    return method
-
-
 def _query_parameters(task: TaskDefinition, path: ApiPath) -> list[str]:
     """What of the function's parameters may come from the query."""
     named = (*task.parameters.args, *task.parameters.kwonlyargs)
@@ -240,15 +234,4 @@ def _check_timeout(scope: Construct, options: FunctionOptions, respond: Respond)
             remedy="answer 202 and let another construct run the task: respond='accepted', target=…"
             if respond == "result"
             else "this function only dispatches the task: set the timeout of the target",
-        )
-
-
-def _check_scopes(scope: Construct, scopes: Sequence[str] | None, kind: str) -> None:
-    if scopes and kind != "COGNITO_USER_POOLS":
-        raise refusal(
-            scope,
-            "authorization_scopes",
-            given=f"{list(scopes)!r}, and authorization is {kind}",
-            allowed="scopes with a user pool",
-            remedy="remove them, or give authorization= a user pool",
         )

@@ -187,7 +187,7 @@ class TaskApi(Construct):
         """Time from a request to its answer, in milliseconds. Default: the 99th percentile over 5 minutes."""
         return self.api.metric_latency(period=period, statistic=statistic)
 
-    # --- For ApiTask -------------------------------------------------------------------------------------------------
+    # --- For ApiTask and StreamingLambda ------------------------------------------------------------------------------
 
     @property
     def task_environment(self) -> dict[str, str]:
@@ -210,6 +210,22 @@ class TaskApi(Construct):
                 remedy="remove one of the two",
             )
         self._paths.claim(server, method, path)
+
+    def check_streamed(self, server: Construct, method: str, path: ApiPath) -> None:
+        """Refuse to keep answers that are streamed.
+
+        Raises:
+            ValueError: the settings of the method, or of every method, say so.
+        """
+        key = f"{method} {path.text}"
+        if self._settings.caches(key):
+            raise refusal(
+                server,
+                "path",
+                given=f"{key}, whose answers {self.node.path} keeps",
+                allowed="a method without a cache: API Gateway keeps no answer that is streamed",
+                remedy=f"set caching_enabled=False in method_settings[{key!r}]",
+            )
 
     def authorization_of(self, scope: Construct, given: Authorization | None) -> MethodAuthorization:
         """What a method asks of its callers: what its task says, or this API.
@@ -250,8 +266,12 @@ class TaskApi(Construct):
         authorization_scopes: Sequence[str] | None = None,
         api_key: bool = False,
         query: Sequence[str] = (),
+        streams_for: cdk.Duration | None = None,
     ) -> apigateway.Method:
-        """Have ``function`` answer a method; ``query`` are parameters on which its answers depend."""
+        """Have ``function`` answer a method; ``query`` are parameters on which its answers depend.
+
+        With ``streams_for``, clients have an answer as it is written, for so long at most.
+        """
         keys: dict[str, bool] = {}
         if self._settings.caches(f"{method} {path.text}"):
             # Without them, one answer would be for every value.
@@ -267,8 +287,14 @@ class TaskApi(Construct):
             apigateway.AwsIntegration(
                 service="lambda",
                 proxy=True,
-                path=f"2015-03-31/functions/{arn}/invocations",
-                options=apigateway.IntegrationOptions(cache_key_parameters=[*keys]) if keys else None,
+                path=f"2021-11-15/functions/{arn}/response-streaming-invocations"
+                if streams_for
+                else f"2015-03-31/functions/{arn}/invocations",
+                options=apigateway.IntegrationOptions(
+                    cache_key_parameters=[*keys] or None,
+                    response_transfer_mode=apigateway.ResponseTransferMode.STREAM if streams_for else None,
+                    timeout=streams_for,
+                ),
             ),
             api_key_required=api_key,
             authorization_type=authorization.type,

@@ -184,8 +184,9 @@ people), "modules": ["shop.tasks"],
 "store": {"TASK_STORE": "Shop-Store-5E6F"} (left out if its tasks are not recorded)}``
 
 A function behind an API also has ``"api": {"path": "/orders/{id}", "method": "GET", "respond": "result" (or "accepted";
-"stream": a StreamingLambda; "status": a TaskApi's own function, which tells what became of a task), "api": "Shop/Api" (path of the TaskApi),
-"authorization": "NONE" (or "AWS_IAM", "COGNITO_USER_POOLS", "CUSTOM"), "api_key": false}``.
+"stream": a StreamingLambda; "status": a TaskApi's own function, which tells what became of a task),
+"api": "Shop/Api" (path of the TaskApi), "authorization": "NONE" (or "AWS_IAM", "COGNITO_USER_POOLS", "CUSTOM"),
+"api_key": false}``.
 
 A TaskApi's RestApi resource has ``{"construct": "TaskApi", "path": "Shop/Api", "stage": "prod", "domain_name":
 "api.example.com" (if it has one), "base_path": "shop" (if it has one)}``.
