@@ -5,9 +5,12 @@
 environment that runs the tests.
 """
 
+import base64
 import http.server
 import json
 import queue
+import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -39,9 +42,98 @@ class Result(NamedTuple):
     """What the function printed and logged during the invocation."""
 
 
+class Chunk(NamedTuple):
+    """A part of an answer, as it arrived; ``at`` in seconds from the beginning of the invocation."""
+
+    at: float
+    data: bytes
+
+
+class Post(NamedTuple):
+    """A request by which a function answered."""
+
+    kind: str
+    """``response`` or ``error``."""
+    headers: Mapping[str, str]
+    chunks: list[Chunk]
+    """One, unless it was streamed."""
+    trailers: Mapping[str, str]
+    at: float
+    """When all of it had arrived."""
+
+    @property
+    def body(self) -> bytes:
+        """All of it."""
+        return b"".join(chunk.data for chunk in self.chunks)
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether it came in streaming mode."""
+        return self.headers.get("Lambda-Runtime-Function-Response-Mode") == "streaming"
+
+    @property
+    def error(self) -> Any:
+        """What its trailers tell of an error; None if there is none."""
+        body = self.trailers.get("lambda-runtime-function-error-body")
+        return None if body is None else json.loads(base64.b64decode(body))
+
+
+class Exchange:
+    """One invocation: what was asked, what came, and when it ended."""
+
+    def __init__(
+        self,
+        event: object,
+        *,
+        timeout: float = 10,
+        headers: Mapping[str, str] | None = None,
+        refuse: Literal["gone", "disconnect"] | None = None,
+        keeps_bodies: bool = True,
+    ) -> None:
+        self.request_id = str(uuid.uuid4())
+        self.body = json.dumps(event).encode()
+        self.headers = dict(headers or {})
+        self.timeout = timeout
+        self.refuse = refuse
+        """``gone``: 410 for whatever is posted; ``disconnect``: the connection is cut after the first chunk."""
+        self.keeps_bodies = keeps_bodies
+        self.posts: list[Post] = []
+        self.started = 0.0
+        self.ended_at = 0.0
+        """When the next event was asked for, in seconds from the beginning."""
+        self._ended = threading.Event()
+
+    def begin(self) -> None:
+        """It is handed to the function."""
+        self.started = time.monotonic()
+
+    def end(self) -> None:
+        """The next event is asked for."""
+        self.ended_at = self.now()
+        self._ended.set()
+
+    def now(self) -> float:
+        """Seconds from the beginning."""
+        return time.monotonic() - self.started
+
+    def wait(self) -> None:
+        """Until it has ended.
+
+        Raises:
+            TimeoutError: it does not.
+        """
+        if not self._ended.wait(self.timeout + 1):
+            raise TimeoutError(f"the invocation did not end; it posted {self.posts}")
+
+    @property
+    def post(self) -> Post:
+        """The only one."""
+        [post] = self.posts
+        return post
+
+
 class _Event(NamedTuple):
-    request_id: str
-    body: bytes
+    exchange: Exchange
     deadline: float
 
 
@@ -52,9 +144,11 @@ class _Answer(NamedTuple):
 
 
 class RuntimeApi:
-    """The Runtime API of one execution environment: it has one function at a time, one invocation at a time."""
+    """The Runtime API of one execution environment: it has one function at a time, and one invocation of each worker."""
 
     def __init__(self) -> None:
+        self.init_errors: list[Post] = []
+        self._exchanges: dict[str, Exchange] = {}
         self._events: queue.Queue[_Event | None] = queue.Queue()
         self._answers: queue.Queue[_Answer] = queue.Queue()
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler_class())
@@ -109,7 +203,7 @@ class RuntimeApi:
                 )
                 try:
                     with (directory / "output").open(errors="replace") as printed:
-                        yield FunctionProcess(process, printed, self._events, self._answers)
+                        yield FunctionProcess(process, printed, self._events, self._answers, self._exchanges)
                 finally:
                     end_group(process.pid)
                     process.wait()
@@ -126,33 +220,74 @@ class RuntimeApi:
             def log_message(self, format: str, *_: object) -> None:  # noqa: A002  (its name in the base class)
                 """Tests' output is not the place for requests."""
 
+            exchange: Exchange | None = None
+            """Of this connection, which is one of a worker."""
+
             def do_GET(self) -> None:
+                if self.exchange:
+                    self.exchange.end()
                 event = api._events.get()
                 if event is None:
                     self.close_connection = True
                     return
+                self.exchange = event.exchange
+                self.exchange.begin()
                 self._answer(
                     200,
-                    event.body,
+                    event.exchange.body,
                     {
-                        "Lambda-Runtime-Aws-Request-Id": event.request_id,
+                        "Lambda-Runtime-Aws-Request-Id": event.exchange.request_id,
                         "Lambda-Runtime-Deadline-Ms": str(int(event.deadline * 1000)),
                         "Lambda-Runtime-Invoked-Function-Arn": (
                             f"arn:aws:lambda:us-east-1:000000000000:function:{FUNCTION_NAME}"
                         ),
                         "Lambda-Runtime-Trace-Id": "Root=1-00000000-000000000000000000000000;Sampled=0",
-                    },
+                    }
+                    | event.exchange.headers,
                 )
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
                 *_, request_id, kind = self.path.split("/")
                 # /runtime/init/error or /runtime/invocation/<request id>/{response,error}
                 is_init = request_id == "init"
+                exchange = Exchange(None) if is_init else api._exchanges[request_id]
+                chunks, trailers = list[Chunk](), dict[str, str]()
+                try:
+                    for data in self._parts(trailers):
+                        if exchange.keeps_bodies or not chunks:
+                            chunks.append(Chunk(exchange.now(), data))
+                        if exchange.refuse == "disconnect":
+                            self._cut()
+                            return
+                except ConnectionError:
+                    return
+                post = Post(kind, dict(self.headers), chunks, trailers, exchange.now())
+                (api.init_errors if is_init else exchange.posts).append(post)
+                if exchange.refuse == "gone":
+                    self._answer(410, b'{"errorType": "Gone"}')
+                    return
                 api._answers.put(
-                    _Answer(None if is_init else request_id, "response" if kind == "response" else "error", body)
+                    _Answer(None if is_init else request_id, "response" if kind == "response" else "error", post.body)
                 )
                 self._answer(202)
+
+            def _parts(self, trailers: dict[str, str]) -> Iterator[bytes]:
+                if self.headers.get("Transfer-Encoding") != "chunked":
+                    yield self.rfile.read(int(self.headers["Content-Length"]))
+                    return
+                while size := int(self.rfile.readline(), 16):
+                    yield self.rfile.read(size)
+                    assert self.rfile.readline() == b"\r\n"
+                while line := self.rfile.readline().strip().decode():
+                    name, _, value = line.partition(": ")
+                    trailers[name.lower()] = value
+
+            def _cut(self) -> None:
+                """Reset the connection: who writes on hears of it."""
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.rfile.close()
+                self.connection.close()
+                self.close_connection = True
 
             def _answer(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
                 self.send_response(status)
@@ -175,11 +310,13 @@ class FunctionProcess:
         printed: Any,
         events: "queue.Queue[_Event | None]",
         answers: "queue.Queue[_Answer]",
+        exchanges: dict[str, Exchange],
     ) -> None:
         self._process = process
         self._printed = printed
         self._events = events
         self._answers = answers
+        self._exchanges = exchanges
 
     def invoke(self, event: object, *, timeout: float = 10) -> Result:
         """Run the handler once; ``timeout`` seconds are also the time that its context says remains.
@@ -187,8 +324,8 @@ class FunctionProcess:
         Raises:
             TimeoutError: it did not answer in time; its process is ended, as Lambda does.
         """
-        request_id, deadline = str(uuid.uuid4()), time.time() + timeout
-        self._events.put(_Event(request_id, json.dumps(event).encode(), deadline))
+        deadline = time.time() + timeout
+        request_id = self.begin(Exchange(event, timeout=timeout)).request_id
         while time.time() < deadline:
             # Asked before the answers: the last thing a process does may be to answer.
             ended = self._process.poll() is not None
@@ -196,16 +333,33 @@ class FunctionProcess:
                 answer = self._answers.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 if ended:
-                    return Result("crash", None, None, self._output())
+                    return Result("crash", None, None, self.output())
                 continue
             if answer.request_id in {request_id, None}:
                 body = json.loads(answer.body)
                 error_type = body.get("errorType") if answer.kind == "error" else None
-                return Result(answer.kind, body, error_type, self._output())
+                return Result(answer.kind, body, error_type, self.output())
         self._process.kill()
-        raise TimeoutError(f"no answer within {timeout} s; it printed: {self._output()}")
+        raise TimeoutError(f"no answer within {timeout} s; it printed: {self.output()}")
 
-    def _output(self) -> str:
+    def begin(self, exchange: Exchange) -> Exchange:
+        """Have the function, or one of its workers, take an event; without waiting for its answer."""
+        self._exchanges[exchange.request_id] = exchange
+        self._events.put(_Event(exchange, time.time() + exchange.timeout))
+        return exchange
+
+    def exchange(self, event: object, **options: Any) -> Exchange:
+        """Run the handler once, and wait until the next event is asked for."""
+        exchange = self.begin(Exchange(event, **options))
+        exchange.wait()
+        return exchange
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started."""
+        return self._process.pid
+
+    def output(self) -> str:
         """What was printed since the last time, without the lines by which a function talks to the emulator."""
         lines = self._printed.read().split("\n")
         return "\n".join(line for line in lines if not line.startswith(_TO_THE_EMULATOR))

@@ -131,4 +131,4 @@ def _send(task: "Task[..., Any]", call: "Call") -> "TaskHandle":
 if "runtime_lib.streaming.background" in sys.modules:  # its task's module has imported after_response
     from runtime_lib.streaming.hook import with_work_after
 
-    handler = with_work_after(handler)
+    handler = with_work_after(handler)  # type: ignore[assignment]

@@ -7,9 +7,9 @@ from runtime_lib.errors import ArgumentError, HttpError, ResponseRefusedError, R
 from runtime_lib.log import logger
 from runtime_lib.streaming import background, hook
 from runtime_lib.streaming.context import StreamingContext
-from runtime_lib.streaming.http import Collected, Enveloped, Prelude, is_buffered, is_http
+from runtime_lib.streaming.forms import Collected, Enveloped, Plain, Prelude, is_buffered, is_http
 from runtime_lib.streaming.stopping import BackgroundTimeoutError, stop
-from runtime_lib.streaming.writer import Channel, HttpForm, ResponseWriter
+from runtime_lib.streaming.writer import Form, ResponseWriter
 
 if TYPE_CHECKING:
     from runtime_lib.streaming.handlers import StreamingHandler
@@ -25,15 +25,14 @@ def answer(handler: "StreamingHandler[..., Any]", event: Any, context: Any) -> N
     """
     invocation = hook.current()
     assert invocation is not None
-    channel: Channel = invocation.channel()
-    http: HttpForm | None = None
-    if is_http(event):
-        if is_buffered(event):
-            channel = http = Enveloped(event, channel)
-        else:
-            http = Prelude(event)
+    channel = invocation.channel()
+    form: Form
+    if not is_http(event):
+        form = Plain(channel, invocation.encode)
+    else:
+        form = Enveloped(channel, event) if is_buffered(event) else Prelude(channel, event)
     work = invocation.work
-    writer = ResponseWriter(channel, http=http, encode=invocation.encode, finished=work.limit)
+    writer = ResponseWriter(form, finished=work.limit)
     invocation.writer = writer
     _run(handler, event, writer, context, work)
 
@@ -45,9 +44,9 @@ def answer_collected(handler: "StreamingHandler[..., Any]", event: Any, context:
         Exception: the handler's, if its answer is not whole.
     """
     collected = Collected()
-    enveloped = Enveloped(event, collected) if is_http(event) else None
+    form: Form = Enveloped(collected, event) if is_http(event) else Plain(collected, _encode)
     work = background.begin(context.aws_request_id, lambda: context.get_remaining_time_in_millis() / 1000)
-    writer = ResponseWriter(enveloped or collected, http=enveloped, encode=_encode, finished=work.limit)
+    writer = ResponseWriter(form, finished=work.limit)
     try:
         try:
             _run(handler, event, writer, context, work)

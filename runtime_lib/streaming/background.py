@@ -26,10 +26,11 @@ class _Call(NamedTuple):
 
 
 def after_response(function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
-    """Call a function, ``def`` or ``async def``, once the answer is out: in an ApiTask's or a StreamingLambda's handler.
+    """Call a function, ``def`` or ``async def``, once the answer of the handler that runs here is out.
 
-    The calls run one after the other, in their order, whatever the answer is; one that raises is logged and counted.
-    The invocation lasts, and costs, until they end. If nobody takes the answer, they do not run.
+    That is an ApiTask's task, or a StreamingLambda's handler. The calls run one after the other, in their order,
+    whatever the answer is; one that raises is logged and counted. The invocation lasts, and costs, until they end. If
+    nobody takes the answer, they do not run.
 
     Raises:
         TaskError: no answer is awaited here, or this function's handler was not prepared for it.

@@ -1,6 +1,7 @@
 """The answer to one invocation, sent to the Lambda Runtime API over a plain socket.
 
-(https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html and runtimes-custom.html#runtimes-custom-response-streaming)
+(https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html,
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html)
 """
 
 import socket

@@ -10,7 +10,7 @@ from runtime_lib.errors import ArgumentError, TaskDefinitionError
 from runtime_lib.json_arguments import json_converter
 from runtime_lib.streaming.background import Work, supervised
 from runtime_lib.streaming.context import StreamingContext
-from runtime_lib.streaming.http import is_http
+from runtime_lib.streaming.forms import is_http
 from runtime_lib.streaming.writer import ResponseWriter
 
 __all__ = ["StreamingHandler", "background_handler", "streaming_handler"]
@@ -78,6 +78,7 @@ class StreamingHandler(Generic[P, R]):
         )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function, here and now."""
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:

@@ -102,8 +102,7 @@ class Stop:
         if not self.asked:
             count(METRIC_BACKGROUND_TIMEOUTS, self._request_id)
         logger.error(
-            "the work after the answer of %s does not stop, and will be cut off at the function's deadline. It is at:\n%s",
-            self._request_id,
+            "the work after the answer does not stop, and will be cut off at the function's deadline; it is at:\n%s",
             "".join(format_stack(frame)),
             extra={"id": self._request_id},
         )

@@ -1,11 +1,11 @@
 """The answer of a streaming handler: at once and whole, or in parts as they are written."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from runtime_lib.errors import ResponseRefusedError, ResponseStateError
 
-__all__ = ["Channel", "HttpForm", "ResponseWriter", "State"]
+__all__ = ["Channel", "Form", "Head", "ResponseWriter", "State"]
 
 State = Literal["new", "started", "streaming", "finished", "refused"]
 """``started``: status and headers are set, and nothing is sent. ``refused``: nobody takes the response any more."""
@@ -30,16 +30,36 @@ class Channel(Protocol):
         """End a streamed answer with an error, as JSON; False: nothing of the answer has been sent."""
 
 
-class HttpForm(Protocol):
-    """How an answer carries status, headers and cookies to an invoker that speaks HTTP."""
+class Head(NamedTuple):
+    """What goes ahead of a streamed answer where the invoker takes it."""
 
-    def respond(self, channel: Channel, response: object) -> None:
+    status: int = 200
+    headers: Mapping[str, str] = {}
+    cookies: tuple[str, ...] = ()
+
+    @property
+    def content_type(self) -> str | None:
+        """What its headers say."""
+        return next((value for name, value in self.headers.items() if name.lower() == "content-type"), None)
+
+
+class Form(Protocol):
+    """How an answer is spelled for who invoked, and sent."""
+
+    def respond(self, response: object) -> None:
         """Send a whole answer."""
 
-    def open(
-        self, channel: Channel, status: int, headers: Mapping[str, str], cookies: Iterable[str], first: bytes
-    ) -> None:
-        """Begin a streamed answer."""
+    def open(self, head: Head, content_type: str, first: bytes) -> None:
+        """Begin a streamed answer, of this content type if its head tells none."""
+
+    def write(self, data: bytes) -> None:
+        """Send more of a streamed answer; never nothing."""
+
+    def close(self) -> None:
+        """End a streamed answer."""
+
+    def fail(self, error_type: str, description: bytes) -> bool:
+        """End a streamed answer with an error, as JSON; False: nothing of the answer has been sent."""
 
 
 class ResponseWriter:
@@ -48,23 +68,12 @@ class ResponseWriter:
     Whoever invoked has the answer when `respond` or `finish` returns; the invocation lasts until the handler ends.
     """
 
-    __slots__ = ("_channel", "_cookies", "_encode", "_finished", "_headers", "_http", "_status", "state")
+    __slots__ = ("_finished", "_form", "_head", "state")
 
-    def __init__(
-        self,
-        channel: Channel,
-        *,
-        http: HttpForm | None = None,
-        encode: Callable[[Any], tuple[bytes, str]],
-        finished: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._channel = channel
-        self._http = http
-        self._encode = encode
+    def __init__(self, form: Form, finished: Callable[[], None] = lambda: None) -> None:
+        self._form = form
         self._finished = finished
-        self._status = 200
-        self._headers: dict[str, str] = {}
-        self._cookies: tuple[str, ...] = ()
+        self._head = Head()
         self.state: State = "new"
 
     def __repr__(self) -> str:
@@ -80,11 +89,7 @@ class ResponseWriter:
             ResponseRefusedError: nobody takes it.
         """
         self._expect("respond", "new")
-        if self._http:
-            self._sent(self._http.respond, self._channel, response)
-        else:
-            body, content_type = self._encode(response)
-            self._sent(self._channel.send, body, content_type)
+        self._sent(self._form.respond, response)
         self._end()
 
     def start(self, status: int = 200, headers: Mapping[str, str] | None = None, cookies: Iterable[str] = ()) -> None:
@@ -96,8 +101,7 @@ class ResponseWriter:
             ResponseStateError: the response has begun already.
         """
         self._expect("start", "new")
-        self._status, self._cookies = status, tuple(cookies)
-        self._headers = {name: str(value) for name, value in (headers or {}).items()}
+        self._head = Head(status, {name: str(value) for name, value in (headers or {}).items()}, tuple(cookies))
         self.state = "started"
 
     def write(self, data: str | bytes) -> None:
@@ -111,7 +115,7 @@ class ResponseWriter:
         encoded = data.encode() if isinstance(data, str) else bytes(data)
         if self.state == "streaming":
             if encoded:
-                self._sent(self._channel.write, encoded)
+                self._sent(self._form.write, encoded)
             return
         self._open(encoded, "text/plain; charset=utf-8" if isinstance(data, str) else "application/octet-stream")
 
@@ -125,23 +129,18 @@ class ResponseWriter:
         self._expect("finish", "new", "started", "streaming")
         if self.state != "streaming":
             self._open(b"", "application/octet-stream")
-        self._sent(self._channel.close)
+        self._sent(self._form.close)
         self._end()
 
     def fail(self, error_type: str, description: bytes) -> bool:
         """End an answer that has begun with an error, as JSON; False: nothing of it has been sent."""
         self._expect("fail", "streaming")
-        is_told: bool = self._sent(self._channel.fail, error_type, description)
+        is_told: bool = self._sent(self._form.fail, error_type, description)
         self._end()
         return is_told
 
     def _open(self, first: bytes, content_type: str) -> None:
-        given = next((value for name, value in self._headers.items() if name.lower() == "content-type"), None)
-        if self._http:
-            headers = self._headers if given else {**self._headers, "Content-Type": content_type}
-            self._sent(self._http.open, self._channel, self._status, headers, self._cookies, first)
-        else:
-            self._sent(self._channel.open, given or content_type, first)
+        self._sent(self._form.open, self._head, content_type, first)
         self.state = "streaming"
 
     def _end(self) -> None:

@@ -1,18 +1,18 @@
-"""Answers to function URLs and APIs: status, headers and cookies beside the body.
+"""The forms of an answer: plain, or with status, headers and cookies where the invoker speaks HTTP.
 
-Streamed they go ahead of it (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html), else around it
+Streamed those go ahead of it (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html), else around it
 (https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads).
 """
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from runtime_lib.contract import ENV_API_CORS, ENV_URL_BUFFERED
-from runtime_lib.streaming.writer import Channel
+from runtime_lib.streaming.writer import Channel, Head
 
-__all__ = ["Collected", "Enveloped", "Prelude", "is_buffered", "is_http"]
+__all__ = ["Collected", "Enveloped", "Plain", "Prelude", "is_buffered", "is_http"]
 
 _WITH_PRELUDE = "application/vnd.awslambda.http-integration-response"
 _END_OF_PRELUDE = b"\0" * 8
@@ -39,6 +39,12 @@ class _Answer(NamedTuple):
     several: dict[str, list[str]]
     cookies: list[str]
     body: bytes
+
+    @classmethod
+    def streamed(cls, head: Head, content_type: str) -> "_Answer":
+        """What goes ahead of a stream."""
+        headers = head.headers if head.content_type else {**head.headers, "Content-Type": content_type}
+        return cls(head.status, dict(headers), {}, list(head.cookies), b"")
 
     @classmethod
     def of(cls, response: Any) -> "_Answer":
@@ -76,58 +82,91 @@ class _Answer(NamedTuple):
 
 
 class _Form:
-    """What both forms share: the headers that let pages of other origins read the answer."""
+    """What is streamed goes to the channel as it is."""
 
-    def __init__(self, event: dict[str, Any]) -> None:
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def write(self, data: bytes) -> None:
+        """Send more of a streamed answer."""
+        self._channel.write(data)
+
+    def close(self) -> None:
+        """End a streamed answer."""
+        self._channel.close()
+
+    def fail(self, error_type: str, description: bytes) -> bool:
+        """End a streamed answer with an error."""
+        return self._channel.fail(error_type, description)
+
+
+class Plain(_Form):
+    """The answer and nothing else, for an invoker that takes neither status nor headers."""
+
+    def __init__(self, channel: Channel, encode: Callable[[Any], tuple[bytes, str]]) -> None:
+        super().__init__(channel)
+        self._encode = encode
+
+    def respond(self, response: object) -> None:
+        """Send a whole answer."""
+        self._channel.send(*self._encode(response))
+
+    def open(self, head: Head, content_type: str, first: bytes) -> None:
+        """Begin a streamed answer."""
+        self._channel.open(head.content_type or content_type, first)
+
+
+class _HttpForm(_Form):
+    """What both forms for HTTP share: the headers that let pages of other origins read the answer."""
+
+    def __init__(self, channel: Channel, event: dict[str, Any]) -> None:
+        super().__init__(channel)
         self._event = event
 
-    def _allow_origin(self, headers: dict[str, str], several: dict[str, list[str]]) -> None:
+    def _allow_origin(self, answer: _Answer) -> None:
         if "httpMethod" in self._event and os.environ.get(ENV_API_CORS):
             from runtime_lib.api.responses import allow_origin
             from runtime_lib.events.api import ApiEvent
 
-            allow_origin(ApiEvent(self._event), headers, several)
+            allow_origin(ApiEvent(self._event), answer.headers, answer.several)
 
 
-class Prelude(_Form):
+class Prelude(_HttpForm):
     """Status, headers and cookies ahead of a streamed body."""
 
-    def respond(self, channel: Channel, response: object) -> None:
+    def respond(self, response: object) -> None:
         """Send a whole answer."""
         answer = _Answer.of(response)
-        channel.open(_WITH_PRELUDE, self._prelude(answer) + answer.body)
-        channel.close()
+        self._channel.open(_WITH_PRELUDE, self._prelude(answer) + answer.body)
+        self._channel.close()
 
-    def open(
-        self, channel: Channel, status: int, headers: Mapping[str, str], cookies: Iterable[str], first: bytes
-    ) -> None:
+    def open(self, head: Head, content_type: str, first: bytes) -> None:
         """Begin a streamed answer."""
-        channel.open(_WITH_PRELUDE, self._prelude(_Answer(status, dict(headers), {}, list(cookies), b"")) + first)
+        self._channel.open(_WITH_PRELUDE, self._prelude(_Answer.streamed(head, content_type)) + first)
 
     def _prelude(self, answer: _Answer) -> bytes:
-        self._allow_origin(answer.headers, answer.several)
+        self._allow_origin(answer)
         prelude: dict[str, Any] = {"statusCode": answer.status, "headers": answer.headers, "cookies": answer.cookies}
         if answer.several:
             prelude["multiValueHeaders"] = answer.several
         return json.dumps(prelude).encode() + _END_OF_PRELUDE
 
 
-class Enveloped(_Form):
+class Enveloped(_HttpForm):
     """Status, headers and cookies around a whole body: what is written is collected, and sent at the end."""
 
-    def __init__(self, event: dict[str, Any], channel: Channel) -> None:
-        super().__init__(event)
-        self._channel = channel
+    def __init__(self, channel: Channel, event: dict[str, Any]) -> None:
+        super().__init__(channel, event)
         self._answer: _Answer | None = None
         self._parts: list[bytes] = []
 
-    def respond(self, _: Channel, response: object) -> None:
+    def respond(self, response: object) -> None:
         """Send a whole answer."""
         self._send(_Answer.of(response))
 
-    def open(self, _: Channel, status: int, headers: Mapping[str, str], cookies: Iterable[str], first: bytes) -> None:
+    def open(self, head: Head, content_type: str, first: bytes) -> None:
         """Begin to collect."""
-        self._answer = _Answer(status, dict(headers), {}, list(cookies), b"")
+        self._answer = _Answer.streamed(head, content_type)
         self._parts.append(first)
 
     def write(self, data: bytes) -> None:
@@ -144,8 +183,8 @@ class Enveloped(_Form):
         return False
 
     def _send(self, answer: _Answer) -> None:
+        self._allow_origin(answer)
         headers, several, cookies = answer.headers, dict(answer.several), answer.cookies
-        self._allow_origin(headers, several)
         envelope: dict[str, Any] = {"statusCode": answer.status, "headers": headers}
         if cookies and "httpMethod" in self._event:
             several["Set-Cookie"] = [*several.get("Set-Cookie", ()), *cookies]
