@@ -15,8 +15,6 @@ UrlAuth = Literal["iam", "none"]
 InvokeMode = Literal["RESPONSE_STREAM", "BUFFERED"]
 
 _AUTH_TYPES: Final = {"iam": lambda_.FunctionUrlAuthType.AWS_IAM, "none": lambda_.FunctionUrlAuthType.NONE}
-_OPEN: Final = "function-url-open"
-_VPC: Final = "function-url-vpc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +75,14 @@ def check_function_url(
     if settings.auth == "none":
         warn(
             scope,
-            _OPEN,
+            "function-url-open",
             f"{scope.node.path} has a URL that everybody may call, at your cost: auth='iam' asks for signed requests, "
             "and reserved_concurrent_executions= caps how many run at once",
         )
     if options & {"vpc", "subnet_ids"} and not settings.is_buffered:
         warn(
             scope,
-            _VPC,
+            "function-url-vpc",
             f"{scope.node.path} is in a VPC, and AWS does not say that function URLs stream from there: check it with "
             "`tasks check-streaming`, or stream through api=",
         )

@@ -78,13 +78,30 @@ class StreamingLambda(DispatchTarget):
         check_function_options(self, options)
         _check_background_timeout(self, background_timeout, options)
         settings = check_function_url(self, function_url, options.keys())
-        asked = {
-            "authorization": authorization,
-            "authorization_scopes": authorization_scopes,
-            "api_key_required": api_key_required,
-        }
-        _require_route(self, api, {"path": path, "method": method, **asked})
-        route = _Route.of(self, api, path, method or "GET", **asked) if api and path else None
+        _require_route(
+            self,
+            api,
+            {
+                "path": path,
+                "method": method,
+                "authorization": authorization,
+                "authorization_scopes": authorization_scopes,
+                "api_key_required": api_key_required,
+            },
+        )
+        route = (
+            _Route.of(
+                self,
+                api,
+                path,
+                method or "GET",
+                authorization=authorization,
+                authorization_scopes=authorization_scopes,
+                api_key_required=api_key_required,
+            )
+            if api and path
+            else None
+        )
 
         name = physical_name(self)
         self.address = Address({}, {})

@@ -279,7 +279,7 @@ def chunks(stream: Any) -> Iterator[bytes]:
 
 
 def as_response(reader: Reader, frame: Callable[[bytes | Error | None], bytes | None]) -> Any:
-    """What MiniStack sends the caller: each chunk as ``frame`` makes it; without a last one the connection breaks off."""
+    """What MiniStack sends the caller: each chunk as ``frame`` makes it. Without a last one the connection breaks."""
     from ministack.core.responses import StreamingResponse  # type: ignore[import-untyped]  # noqa: PLC0415
 
     async def run(send: Any, _: Any) -> None:
@@ -325,7 +325,7 @@ def stream_to_function_urls() -> None:
 
 def stream_to_apis() -> None:
     """Have a method of a REST API stream whose integration has the response transfer mode STREAM."""
-    from ministack.services import apigateway_v1  # type: ignore[import-untyped]  # noqa: PLC0415
+    from ministack.services import apigateway_v1  # noqa: PLC0415
 
     invoke = apigateway_v1._invoke_lambda_proxy_v1  # noqa: SLF001
 

@@ -12,6 +12,7 @@ from constructs_lib.testing import template_of
 from tests.apps import add_api_task, add_invoice, add_mail, add_nightly, add_receipts, new_stack
 from tests.event_apps import add_changes, add_uploads
 from tests.queue_apps import add_payments, add_quote
+from tests.streaming_apps import add_export
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,7 @@ from tests.queue_apps import add_payments, add_quote
         pytest.param(add_payments, id="queue_task"),
         pytest.param(add_nightly, id="scheduled_task"),
         pytest.param(add_changes, id="stream_task"),
+        pytest.param(lambda stack: add_export(stack, function_url=True), id="streaming_lambda"),
         pytest.param(add_uploads, id="event_task"),
         pytest.param(lambda stack: PayloadBucket(stack, "Payloads"), id="payload_bucket"),
         pytest.param(lambda stack: TaskStore(stack, "Store"), id="task_store"),

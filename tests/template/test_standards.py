@@ -15,10 +15,11 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk.assertions import Template
 from cfnlint.api import lint
 
-from constructs_lib import PayloadBucket, PriorityTaskQueues
-from tests.apps import add_invoice, add_mail, add_receipts, new_stack
+from constructs_lib import FunctionUrlSettings, PayloadBucket, PriorityTaskQueues
+from tests.apps import add_api, add_invoice, add_mail, add_receipts, new_stack
 from tests.event_apps import add_changes, add_uploads
 from tests.queue_apps import add_bank_queue, add_clean_up, add_payments, add_quote
+from tests.streaming_apps import add_export
 
 
 def _make_all(stack: cdk.Stack, **options: Any) -> PriorityTaskQueues:
@@ -62,14 +63,20 @@ def _queues(stack: cdk.Stack) -> None:
     add_receipts(stack, dead_letter_task=clean_up)
 
 
-@pytest.mark.parametrize("make", [_defaults, _every_option, _events, _queues])
+def _streams(stack: cdk.Stack) -> None:
+    add_export(stack, function_url=True, api=add_api(stack), path="/export")
+    everybody = FunctionUrlSettings(auth="none", cors=lambda_.FunctionUrlCorsOptions(allowed_origins=["*"]))
+    add_export(stack, "Open", function_url=everybody, background_timeout=cdk.Duration.seconds(20))
+
+
+@pytest.mark.parametrize("make", [_defaults, _every_option, _events, _queues, _streams])
 def test_cfn_lint_is_clean(make: Callable[[cdk.Stack], None]) -> None:
     stack = new_stack()
     make(stack)
     assert lint(json.dumps(Template.from_stack(stack).to_json()), regions=["us-east-1"]) == []
 
 
-@pytest.mark.parametrize("make", [_defaults, _every_option, _events, _queues])
+@pytest.mark.parametrize("make", [_defaults, _every_option, _events, _queues, _streams])
 def test_cdk_nag_finds_nothing(make: Callable[[cdk.Stack], None]) -> None:
     stack = new_stack()
     cdk.Validations.of(stack.node.root).add_plugins(cdk_nag.AwsSolutionsChecks())
