@@ -11,7 +11,7 @@ __all__ = ["FilesBucket"]
 
 
 class FilesBucket(s3.Bucket):
-    """The bucket of invoices and reports, which outlives the stack, and of the ledger."""
+    """The bucket of invoices, reports and audits, which outlives the stack, and of the ledger."""
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(
@@ -48,6 +48,7 @@ class FilesBucket(s3.Bucket):
         files = f"<{stack.get_logical_id(cast('cdk.CfnElement', self.node.default_child))}.Arn>"
         reasons = {
             "S1": "Only functions read and write here, and CloudTrail can record their calls.",
+            f"IAM5[Resource::{files}/audit/*]": "Audits are named by exports that are yet to come.",
             f"IAM5[Resource::{files}/invoices/*]": "Invoices are named by orders that are yet to come.",
             f"IAM5[Resource::{files}/orders/*]": "So are the entries for accepted orders.",
             f"IAM5[Resource::{files}/reports/*]": "Reports are named by nights that are yet to come.",

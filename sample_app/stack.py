@@ -9,8 +9,9 @@
       `-- Invoice     ManagedAsyncTask         one by one, at most two at once
             `-- Receipts   BackgroundTaskFunction   no queue at all
 
-    every night
-      |  Report       ScheduledTask            counts all of it
+    every night                                the accountant
+      |  Report       ScheduledTask              |  Export   StreamingLambda
+      counts all of it                           gets all of it, as it is read; recorded afterwards
 """
 
 from pathlib import Path
@@ -30,6 +31,7 @@ from constructs_lib import (
     Schedule,
     ScheduledTask,
     StageConfig,
+    StreamingLambda,
     TaskCode,
 )
 from sample_app.bucket import FilesBucket
@@ -138,7 +140,27 @@ class BackOffice(cdk.Stack):
                 ],
             ),
         )
+        self.export: Final = StreamingLambda(
+            self,
+            "Export",
+            code=code,
+            handler="sample_app.export:books",
+            # For principals of IAM alone; see grant_invoke_url.
+            function_url=True,
+            background_timeout=cdk.Duration.seconds(20),
+            **config.function(
+                "Export",
+                memory_size=256,
+                environment=bucket,
+                policy_statements=[
+                    self.files.may("orders/*", "s3:GetObject"),
+                    self.files.may("audit/*", "s3:PutObject"),
+                    self.files.may_list("orders/*"),
+                ],
+            ),
+        )
 
+        cdk.CfnOutput(self, "ExportUrl", value=self.export.url, description="All orders as CSV")
         cdk.CfnOutput(self, "ReportSchedule", value=self.report.schedule.schedule_name, description="The nights")
         cdk.CfnOutput(
             self, "Bucket", value=self.files.bucket_name, description="Bucket of invoices and accepted orders"
