@@ -27,7 +27,7 @@ _STUB: Final = frozenset({"runtime_lib.external_task", "runtime_lib.external.ext
 _STREAMS: Final = frozenset(
     f"runtime_lib.{place}{name}"
     for name in ("background_handler", "streaming_handler")
-    for place in ("", "streaming.", "streaming.handlers.")
+    for place in ("", "streaming.handlers.")
 )
 _PARTIAL: Final = "functools.partial"
 _DOTTED: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"

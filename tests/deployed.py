@@ -35,9 +35,9 @@ class Field:
 
     def __init__(self, cloud: Cloud, folder: Path, build: Callable[[cdk.App, dict[str, str]], object]) -> None:
         self.cloud = cloud
-        self._marks = folder / "marks"
+        self.marks_file = folder / "marks"
         app = cdk.App(outdir=str(folder / "cdk.out"))
-        build(app, {"MARKS": str(self._marks)})
+        build(app, {"MARKS": str(self.marks_file)})
         app.synth()
         self.stacks = [stack.name for stack in deploy(cloud, folder / "cdk.out")]
 
@@ -57,7 +57,7 @@ class Field:
 
     def marks(self, kind: str) -> list[dict[str, Any]]:
         """The marks of one kind so far."""
-        lines = self._marks.read_text().splitlines() if self._marks.exists() else []
+        lines = self.marks_file.read_text().splitlines() if self.marks_file.exists() else []
         return [found for found in map(json.loads, lines) if found["kind"] == kind]
 
 

@@ -14,7 +14,7 @@ from tasks_cli.target import local_cloud
 if TYPE_CHECKING:
     from tasks_cli.cloud import Cloud
     from tasks_cli.deployed import Function
-    from tasks_cli.local.apis import Api, Route
+    from tasks_cli.local.apis import Api, FunctionUrl, Route
     from tasks_cli.local.detached import RunningCloud
 
 app = typer.Typer(
@@ -74,7 +74,7 @@ def deploy(*, app: App = None, validate: Validate = False, json: output.Json = F
       tasks local deploy --app "python app.py"
     """
     from tasks_cli.local import deployment  # noqa: PLC0415
-    from tasks_cli.local.apis import local_text  # noqa: PLC0415
+    from tasks_cli.local.apis import function_urls, local_text  # noqa: PLC0415
     from tasks_cli.synthesis import app_command, synthesize  # noqa: PLC0415
 
     project = Path.cwd()
@@ -93,6 +93,7 @@ def deploy(*, app: App = None, validate: Validate = False, json: output.Json = F
         print(f"{stack.name}: deployed in {stack.seconds:.1f} s")
         for name, value in sorted(stack.outputs.items()):
             print(f"  {name} = {value}")
+    _print_function_urls(function_urls(cloud, [stack.name for stack in stacks]))
     if any("execute-api" in value for stack in stacks for value in stack.outputs.values()):
         print("Next: `tasks local serve` has the API at a shorter address.")
 
@@ -101,12 +102,12 @@ def deploy(*, app: App = None, validate: Validate = False, json: output.Json = F
 def status(*, json: output.Json = False) -> None:
     """Show the stacks of the local cloud, their functions, and what waits in their queues."""
     from tasks_cli import deployed, stacks  # noqa: PLC0415
-    from tasks_cli.local.apis import deployed_apis  # noqa: PLC0415
+    from tasks_cli.local.apis import deployed_apis, function_urls  # noqa: PLC0415
 
     cloud = local_cloud()
     found = stacks.top_level(cloud)
     names = [stack["StackName"] for stack in found]
-    apis = deployed_apis(cloud, names)
+    apis, urls = deployed_apis(cloud, names), function_urls(cloud, names)
     functions, queues = deployed.functions(cloud, names), deployed.queues(cloud, names)
     if json:
         output.print_json(
@@ -115,6 +116,7 @@ def status(*, json: output.Json = False) -> None:
                 "stacks": [{"name": stack["StackName"], "status": stack["StackStatus"]} for stack in found],
                 "functions": [function._asdict() for function in functions],
                 "apis": [_api_as_json(api, cloud) for api in apis],
+                "function_urls": [url._asdict() for url in urls],
                 "queues": [queue._asdict() for queue in queues],
             }
         )
@@ -129,6 +131,7 @@ def status(*, json: output.Json = False) -> None:
     if apis:
         places = [(api.construct, api.url(cloud), api.domain_name or "") for api in apis]
         output.print_table("APIs", ["path", "url", "domain name"], places)
+    _print_function_urls(urls)
     counts = [(queue.name, queue.waiting, queue.delayed, queue.in_flight) for queue in queues]
     output.print_table("Queues", ["queue", "waiting", "delayed", "in flight"], counts)
 
@@ -147,10 +150,11 @@ def serve(*, api: ServedApi = None, port: Port = 0, json: output.Json = False) -
     """
     from tasks_cli import deployed  # noqa: PLC0415
     from tasks_cli.local.api_proxy import ApiProxy, mounts  # noqa: PLC0415
-    from tasks_cli.local.apis import deployed_apis  # noqa: PLC0415
+    from tasks_cli.local.apis import deployed_apis, function_urls  # noqa: PLC0415
 
     cloud = local_cloud()
-    found = deployed_apis(cloud, deployed.stack_names(cloud, None))
+    names = deployed.stack_names(cloud, None)
+    found, urls = deployed_apis(cloud, names), function_urls(cloud, names)
     if api is not None:
         known = ", ".join(each.construct for each in found) or "none"
         found = [each for each in found if each.construct == api]
@@ -160,13 +164,15 @@ def serve(*, api: ServedApi = None, port: Port = 0, json: output.Json = False) -
     with ApiProxy(cloud, mounted, port=port) as proxy:
         if json:
             served = [_api_as_json(each, cloud) | {"url": proxy.url + prefix} for prefix, each in mounted]
-            output.print_json({"url": proxy.url, "apis": served})
+            output.print_json({"url": proxy.url, "apis": served, "function_urls": [url._asdict() for url in urls]})
         for prefix, each in () if json else mounted:
             rows = [
                 (route.method, f"{proxy.url}{prefix}{route.path}", route.construct, _asks(route))
                 for route in each.routes
             ]
             output.print_table(each.construct, ["method", "url", "answered by", "asks for"], rows)
+        if not json:
+            _print_function_urls(urls)
         output.say("Ctrl-C ends it.")
         sys.stdout.flush()
         proxy.serve_forever()
@@ -232,11 +238,22 @@ def _api_as_json(api: "Api", cloud: "Cloud") -> dict[str, object]:
     return {"construct": api.construct, "url": api.url(cloud), "domain_name": api.domain_name, "routes": routes}
 
 
+_ASKED = {"AWS_IAM": "a signature", "COGNITO_USER_POOLS": "a user's token", "CUSTOM": "what its authorizer wants"}
+
+
 def _asks(route: "Route") -> str:
     """What a request needs besides its arguments."""
-    asked = {"AWS_IAM": "a signature", "COGNITO_USER_POOLS": "a user's token", "CUSTOM": "what its authorizer wants"}
-    needs = [asked[route.authorization]] if route.authorization in asked else []
+    needs = [_ASKED[route.authorization]] if route.authorization in _ASKED else []
     return " and ".join([*needs, *(["an API key"] if route.api_key else [])])
+
+
+def _print_function_urls(urls: "list[FunctionUrl]") -> None:
+    rows = [
+        (url.function, url.url, "as it is written" if url.streams else "whole", _ASKED.get(url.authorization, ""))
+        for url in urls
+    ]
+    if rows:
+        output.print_table("Function URLs", ["function", "url", "answers", "asks for"], rows)
 
 
 def _as_json(running: "RunningCloud") -> dict[str, object]:

@@ -4,6 +4,7 @@ import http.client
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, NamedTuple
@@ -14,7 +15,8 @@ from tasks_cli.errors import CliError
 from tasks_cli.local.apis import Api
 
 TIMEOUT_SECONDS: Final = 60.0
-"""API Gateway waits 29 seconds; a function's first start comes on top here."""
+"""API Gateway waits 29 seconds; a function's first start comes on top here. As long is waited for each chunk."""
+_CHUNK_BYTES: Final = 65_536
 # They are about one connection. (RFC 9110, 7.6.1)
 _OF_A_CONNECTION: Final = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"}
@@ -92,6 +94,8 @@ class _Answer(NamedTuple):
     status: int
     headers: list[tuple[str, str]]
     body: bytes
+    stream: http.client.HTTPResponse | None = None
+    """What the body comes from, if it is sent as it comes."""
 
     @classmethod
     def of_proxy(cls, status: int, message: str) -> "_Answer":
@@ -110,18 +114,37 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         started = time.monotonic()
-        answer = self._answer()
-        self._proxy.tell(f"{self.command} {self.path} {answer.status} {1000 * (time.monotonic() - started):.0f} ms")
+        with ExitStack() as connections:
+            answer = self._answer(connections)
+            self._proxy.tell(f"{self.command} {self.path} {answer.status} {1000 * (time.monotonic() - started):.0f} ms")
+            self._send(answer)
+
+    def _send(self, answer: _Answer) -> None:
         self.send_response_only(answer.status)
         is_head = self.command == "HEAD"  # which has the length of what GET would answer
         for name, value in answer.headers:
             if name.lower() not in _OF_A_CONNECTION and (is_head or name.lower() != "content-length"):
                 self.send_header(name, value)
-        if not is_head and answer.status != HTTPStatus.NO_CONTENT:
+        if answer.stream:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif not is_head and answer.status != HTTPStatus.NO_CONTENT:
             self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
-        if not is_head:
+        if answer.stream:
+            self._relay(answer.stream)
+        elif not is_head:
             self.wfile.write(answer.body)
+
+    def _relay(self, stream: http.client.HTTPResponse) -> None:
+        """Send what comes when it comes; a stream that breaks off does so for the client too."""
+        self.close_connection = True
+        try:
+            while chunk := stream.read1(_CHUNK_BYTES):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        except (OSError, http.client.HTTPException) as error:
+            self._proxy.tell(f"{self.command} {self.path} broke off: {error}")
+            return
+        self.wfile.write(b"0\r\n\r\n")
 
     do_DELETE = do_GET = do_HEAD = do_OPTIONS = do_PATCH = do_POST = do_PUT = _handle  # noqa: N815
 
@@ -129,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Every request is told once it is answered; here come requests that are none."""
         self._proxy.tell(format % args)
 
-    def _answer(self) -> _Answer:
+    def _answer(self, connections: ExitStack) -> _Answer:
         if "transfer-encoding" in self.headers:
             self.close_connection = True  # nothing tells where the next request begins
             return _Answer.of_proxy(411, "say how long the body is: Content-Length")
@@ -149,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return _Answer.of_proxy(404, f"no API is here; they are at {prefixes}")
             path = mount.api.stage_path + (self.path.removeprefix(mount.prefix) or "/")
             headers.append(("X-Forwarded-Prefix", mount.prefix or "/"))
-        return self._ask(path, headers, body)
+        return self._ask(path, headers, body, connections)
 
     def _mount(self) -> Mount | None:
         path = self.path.partition("?")[0]
@@ -162,19 +185,22 @@ class _Handler(BaseHTTPRequestHandler):
             None,
         )
 
-    def _ask(self, path: str, headers: list[tuple[str, str]], body: bytes) -> _Answer:
+    def _ask(self, path: str, headers: list[tuple[str, str]], body: bytes, connections: ExitStack) -> _Answer:
         cloud = self._proxy.cloud
         connection = cloud.connection(timeout=TIMEOUT_SECONDS)
+        connections.callback(connection.close)
         try:
             connection.putrequest(self.command, path, skip_host=True, skip_accept_encoding=True)
             for name, value in headers:
                 connection.putheader(name, value)
             connection.endheaders(body)
             response = connection.getresponse()
+            # A client of HTTP/1.0 knows no chunks.
+            if response.chunked and self.request_version == self.protocol_version and self.command != "HEAD":
+                connections.callback(response.close)
+                return _Answer(response.status, response.getheaders(), b"", response)
             return _Answer(response.status, response.getheaders(), response.read())
         except (OSError, http.client.HTTPException) as error:
             return _Answer.of_proxy(
                 502, f"{cloud} did not answer ({error}): see .tasks/local.log, `tasks local status`"
             )
-        finally:
-            connection.close()

@@ -9,6 +9,9 @@ from tasks_cli import stacks
 from tasks_cli.cloud import Cloud
 
 _EXECUTE_API = re.compile(r"https://(?P<id>[a-z0-9]+)\.execute-api\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?(?=/|$)")
+_FUNCTION_URL = re.compile(
+    r"https://(?P<id>[a-z0-9]+)\.lambda-url\.[a-z0-9-]+\.on\.(?:aws|amazonwebservices\.com\.cn)(?=/|$)"
+)
 
 
 class Route(NamedTuple):
@@ -63,8 +66,36 @@ def deployed_apis(cloud: Cloud, stack_names: Iterable[str]) -> list[Api]:
 
 
 def local_text(cloud: Cloud, value: str) -> str:
-    """The value of an output, with the address on this machine for each that API Gateway would have."""
+    """The value of an output, with the address on this machine for each that API Gateway or Lambda would have."""
+    value = _FUNCTION_URL.sub(lambda match: f"{cloud.url}/_aws/lambda-url/{match['id']}", value)
     return _EXECUTE_API.sub(lambda match: f"{cloud.url}/_aws/execute-api/{match['id']}", value)
+
+
+class FunctionUrl(NamedTuple):
+    """A function that has a URL."""
+
+    function: str
+    url: str
+    """On this machine."""
+    streams: bool
+    authorization: str
+
+
+def function_urls(cloud: Cloud, stack_names: Iterable[str]) -> list[FunctionUrl]:
+    """The functions of stacks and of their nested stacks that have a URL, by name."""
+    names = {
+        resource.physical_id
+        for stack in stack_names
+        for resource in stacks.resources(cloud, stack)
+        if resource.kind == "AWS::Lambda::Url"
+    }
+    found = []
+    for name in sorted(names):
+        # The emulator calls a URL as it calls the function, with its alias.
+        config = cloud.client("lambda").get_function_url_config(FunctionName=name)
+        streams = config.get("InvokeMode") == "RESPONSE_STREAM"
+        found.append(FunctionUrl(name, local_text(cloud, config["FunctionUrl"]), streams, config["AuthType"]))
+    return found
 
 
 def _api(api_id: str, described: dict[str, str], routes: dict[str, list[Route]]) -> Api:
