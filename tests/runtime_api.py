@@ -116,14 +116,9 @@ class Exchange:
         """Seconds from the beginning."""
         return time.monotonic() - self.started
 
-    def wait(self) -> None:
-        """Until it has ended.
-
-        Raises:
-            TimeoutError: it does not.
-        """
-        if not self._ended.wait(self.timeout + 1):
-            raise TimeoutError(f"the invocation did not end; it posted {self.posts}")
+    def wait(self, seconds: float) -> bool:
+        """Whether it ends within these seconds."""
+        return self._ended.wait(seconds)
 
     @property
     def post(self) -> Post:
@@ -226,6 +221,10 @@ class RuntimeApi:
             def do_GET(self) -> None:
                 if self.exchange:
                     self.exchange.end()
+                else:  # a client opens a new connection after an answer that was refused
+                    for exchange in api._exchanges.values():
+                        if exchange.refuse and exchange.started:
+                            exchange.end()
                 event = api._events.get()
                 if event is None:
                     self.close_connection = True
@@ -253,11 +252,11 @@ class RuntimeApi:
                 exchange = Exchange(None) if is_init else api._exchanges[request_id]
                 chunks, trailers = list[Chunk](), dict[str, str]()
                 try:
-                    for data in self._parts(trailers):
+                    for data in _parts(self, trailers):
                         if exchange.keeps_bodies or not chunks:
                             chunks.append(Chunk(exchange.now(), data))
                         if exchange.refuse == "disconnect":
-                            self._cut()
+                            _cut(self)
                             return
                 except ConnectionError:
                     return
@@ -271,24 +270,6 @@ class RuntimeApi:
                 )
                 self._answer(202)
 
-            def _parts(self, trailers: dict[str, str]) -> Iterator[bytes]:
-                if self.headers.get("Transfer-Encoding") != "chunked":
-                    yield self.rfile.read(int(self.headers["Content-Length"]))
-                    return
-                while size := int(self.rfile.readline(), 16):
-                    yield self.rfile.read(size)
-                    assert self.rfile.readline() == b"\r\n"
-                while line := self.rfile.readline().strip().decode():
-                    name, _, value = line.partition(": ")
-                    trailers[name.lower()] = value
-
-            def _cut(self) -> None:
-                """Reset the connection: who writes on hears of it."""
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.rfile.close()
-                self.connection.close()
-                self.close_connection = True
-
             def _answer(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
                 self.send_response(status)
                 for name, value in (headers or {}).items():
@@ -299,6 +280,28 @@ class RuntimeApi:
                 self.wfile.write(body)
 
         return Handler
+
+
+def _parts(request: http.server.BaseHTTPRequestHandler, trailers: dict[str, str]) -> Iterator[bytes]:
+    """The chunks of a request's body, or all of it; its trailers then."""
+    reader = request.rfile
+    if request.headers.get("Transfer-Encoding") != "chunked":
+        yield reader.read(int(request.headers["Content-Length"]))
+        return
+    while size := int(reader.readline(), 16):
+        yield reader.read(size)
+        assert reader.readline() == b"\r\n"
+    while line := reader.readline().strip().decode():
+        name, _, value = line.partition(": ")
+        trailers[name.lower()] = value
+
+
+def _cut(request: http.server.BaseHTTPRequestHandler) -> None:
+    """Reset the connection: who writes on hears of it."""
+    request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    request.rfile.close()
+    request.connection.close()
+    request.close_connection = True
 
 
 class FunctionProcess:
@@ -349,9 +352,23 @@ class FunctionProcess:
         return exchange
 
     def exchange(self, event: object, **options: Any) -> Exchange:
-        """Run the handler once, and wait until the next event is asked for."""
-        exchange = self.begin(Exchange(event, **options))
-        exchange.wait()
+        """Run the handler once, and wait until the next event is asked for.
+
+        Raises:
+            TimeoutError: it is not.
+        """
+        return self.wait(self.begin(Exchange(event, **options)))
+
+    def wait(self, exchange: Exchange) -> Exchange:
+        """Wait until the next event is asked for.
+
+        Raises:
+            TimeoutError: it is not.
+        """
+        end = time.time() + exchange.timeout + 1
+        while not exchange.wait(_POLL_SECONDS):
+            if time.time() > end or self._process.poll() is not None:
+                raise TimeoutError(f"the invocation did not end; it posted {exchange.posts}; {self.output()}")
         return exchange
 
     @property

@@ -2,6 +2,7 @@
 
 import os
 from importlib import import_module
+from types import TracebackType
 from typing import Any
 
 from runtime_lib.contract import ENV_STREAMING_HANDLER
@@ -48,4 +49,15 @@ def handler(event: Any, context: Any) -> Any:
     Raises:
         Exception: what the user's function raised, unless its answer says it.
     """
-    return answer(_handler, event, context) if _is_hooked else answer_collected(_handler, event, context)
+    try:
+        return answer(_handler, event, context) if _is_hooked else answer_collected(_handler, event, context)
+    except Exception as error:
+        raise error.with_traceback(_of_the_user(error.__traceback__)) from error.__cause__
+
+
+def _of_the_user(traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback from the first frame outside this library on, if there is one."""
+    found = traceback
+    while found and found.tb_frame.f_globals.get("__name__", "").startswith("runtime_lib."):
+        found = found.tb_next
+    return found or traceback

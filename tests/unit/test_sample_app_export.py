@@ -35,7 +35,7 @@ class Output:
 
 def audits() -> list[Any]:
     s3 = boto3.client("s3")
-    keys = [found["Key"] for found in s3.list_objects_v2(Bucket="files", Prefix="audit/").get("Contents", [])]
+    keys = [found.get("Key", "") for found in s3.list_objects_v2(Bucket="files", Prefix="audit/").get("Contents", [])]
     return [json.loads(s3.get_object(Bucket="files", Key=key)["Body"].read()) for key in keys]
 
 
