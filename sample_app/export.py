@@ -44,7 +44,7 @@ def _caller(event: dict[str, Any]) -> str:
     """Who asked: IAM's principal, or the address where IAM was not asked."""
     request = event.get("requestContext", {})
     principal = request.get("authorizer", {}).get("iam", {}).get("userArn")
-    return principal or request.get("http", {}).get("sourceIp", "somebody")
+    return str(principal or request.get("http", {}).get("sourceIp", "somebody"))
 
 
 def _record(request_id: str, audit: dict[str, Any]) -> None:

@@ -160,6 +160,7 @@ class BackOffice(cdk.Stack):
             ),
         )
 
+        assert self.export.url, "it has a function URL"
         cdk.CfnOutput(self, "ExportUrl", value=self.export.url, description="All orders as CSV")
         cdk.CfnOutput(self, "ReportSchedule", value=self.report.schedule.schedule_name, description="The nights")
         cdk.CfnOutput(

@@ -35,7 +35,8 @@ def demo(
 ) -> None:
     """Deploy sample_app to a local cloud, run it on a file of orders, and check every one.
 
-    A few more orders are placed by HTTP, and the nightly report is started by its schedule, moved to now.
+    A few more orders are placed by HTTP, the nightly report is started by its schedule, moved to now, and in the end
+    all orders are exported as a stream.
     Figures come from the functions' logs, the dead letter queues, the e-mails that SES was given and the files in S3.
     The mail gateway turns away some mails at first, so that there is something to retry. The exit code is 1 if an
     order is not accounted for. Everything that was started is ended, unless --keep was given.
@@ -74,6 +75,7 @@ def _as_json(result: "Result") -> dict[str, object]:
         "tasks": [figures._asdict() for figures in result.tasks],
         "placed": [order._asdict() for order in result.placed],
         "report": result.report._asdict() if result.report else None,
+        "books": result.books._asdict(),
         "unaccounted": [problem._asdict() for problem in result.unaccounted],
     }
 
@@ -99,7 +101,7 @@ def _print(result: "Result") -> None:
         f"Of {result.rows:,} rows in {result.orders} and {len(result.placed)} orders by HTTP, "
         f"{outcomes or 'none is accounted for'}; in {result.seconds} s."
     )
-    _print_storefront(result)
+    _print_web(result)
     if not result.unaccounted:
         print("Every order is accounted for.")
         return
@@ -109,7 +111,7 @@ def _print(result: "Result") -> None:
         print(f"  {where}: {problem.problem}")
 
 
-def _print_storefront(result: "Result") -> None:
+def _print_web(result: "Result") -> None:
     for one in result.placed:
         print(
             f"POST /orders {one.order_id}: 202 in {one.milliseconds} ms, then {one.status}: {one.told}; "
@@ -118,3 +120,9 @@ def _print_storefront(result: "Result") -> None:
     if result.report:
         counts = ", ".join(f"{count:,} {what}" for what, count in result.report.counts.items())
         print(f"The nightly report came by its schedule, as {result.report.key}: {counts}")
+    books = result.books
+    print(
+        f"The export streamed {books.rows:,} rows in {books.chunks} chunks: first byte after {books.first_byte_ms} ms, "
+        f"last byte after {books.last_byte_ms} ms, "
+        + ("nothing on record." if books.recorded_ms is None else f"on record after {books.recorded_ms} ms.")
+    )

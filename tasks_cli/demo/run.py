@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from runtime_lib.handle import TaskHandle
 from tasks_cli import deployed
 from tasks_cli.cloud import Cloud
+from tasks_cli.demo.books import Books, take_books
 from tasks_cli.demo.night import Report, run_schedule
 from tasks_cli.demo.observation import Observation, TaskFigures
 from tasks_cli.demo.progress import Progress
 from tasks_cli.demo.storefront import ORDERS, PlacedOrder, Placement, Storefront, storefront
 from tasks_cli.errors import CliError
 from tasks_cli.local import deployment, detached, function_runtime
+from tasks_cli.local.apis import local_text
 from tasks_cli.local.process import LocalCloud
 from tasks_cli.synthesis import app_command, synthesize
 
@@ -52,6 +54,8 @@ class Result(NamedTuple):
     """The orders that came by HTTP; they are rows as well."""
     report: Report | None
     """What the nightly report counts; None if the schedule did not bring it."""
+    books: Books
+    """The export of all orders, as a stream."""
     unaccounted: "list[Problem]"
 
 
@@ -104,6 +108,9 @@ def run(
         progress.step("Letting the night come: the report's schedule is moved to now")
         bucket = stack.outputs["Bucket"]
         report = run_schedule(cloud, stack.outputs["ReportSchedule"], bucket)
+        url = local_text(cloud, stack.outputs["ExportUrl"])
+        progress.step(f"Exporting all orders: GET {url}")
+        books = take_books(cloud, url, bucket)
         progress.step("Checking what arrived against the orders")
         return _result(
             cloud,
@@ -114,6 +121,7 @@ def run(
             seconds=seconds,
             placed=placed_orders,
             report=report,
+            books=books,
         )
 
 
@@ -188,6 +196,7 @@ def _result(
     seconds: float,
     placed: list[PlacedOrder],
     report: Report | None,
+    books: Books,
 ) -> Result:
     from tasks_cli.demo.audit import Arrivals, Audit, Problem  # noqa: PLC0415
 
@@ -204,9 +213,11 @@ def _result(
         emails_left_over=arrivals.left_over,
         placed=placed,
         report=report,
+        books=books,
         unaccounted=[
             *audit.problems,
             *(Problem(f"GET /orders/{one.order_id}", one.order_id, one.problem) for one in placed if one.problem),
             *([] if report else [Problem("nightly report", "", "its schedule did not bring it within a minute")]),
+            *([Problem("export of all orders", "", books.problem)] if books.problem else []),
         ],
     )
