@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime_lib import contract
+from runtime_lib.testing import api_event
 from tests.runtime_api import FunctionProcess, RuntimeApi
 from tests.streaming_code import environment, write_code
 
@@ -38,7 +39,9 @@ def count(customer, *, item):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    samples = re.findall(r"^```python\n(from runtime_lib import|import dataclasses)(.*?)^```", PAGE, re.M | re.S)
+    samples = re.findall(
+        r"^```python\n(from runtime_lib import|import dataclasses)(.*?)^```", PAGE, re.MULTILINE | re.DOTALL
+    )
     (tmp_path / "page.py").write_text(READERS + "\n".join(first + rest for first, rest in samples))
     return write_code(tmp_path)
 
@@ -71,8 +74,6 @@ def test_each_row_is_there_as_it_is_written(folder: Path, name: str) -> None:
 
 
 def test_what_a_task_behind_an_api_leaves_is_done_after_its_answer(folder: Path) -> None:
-    from runtime_lib.testing import api_event  # noqa: PLC0415
-
     event = api_event("POST", "/orders", body={"customer": "Ann", "item": "tea"})
     variables = {contract.ENV_TASK: "page.place", contract.ENV_MODULES: "page"}
     with RuntimeApi() as api, api.function(contract.API_TASK_HANDLER, folder, variables) as process:
