@@ -6,7 +6,18 @@ from typing import NoReturn
 
 import typer
 
-from tasks_cli.commands import dead_letters, demo, dispatch, invoke, listing, local, openapi, synth, worker
+from tasks_cli.commands import (
+    check_streaming,
+    dead_letters,
+    demo,
+    dispatch,
+    invoke,
+    listing,
+    local,
+    openapi,
+    synth,
+    worker,
+)
 from tasks_cli.errors import CliError, UsageError
 
 EXIT_FAILED = 1
@@ -27,6 +38,7 @@ Background tasks on AWS Lambda: synthesize, run and look into an app, on this ma
   tasks local serve --port 8000       the API at http://127.0.0.1:8000/
   tasks local logs --follow           what the functions print
   tasks worker shop.mail              run a queue's tasks in this process
+  tasks check-streaming URL           whether an answer comes bit by bit, or at once
   tasks dead-letters list             what failed, and why
   tasks local down                    end it, with everything it started
 
@@ -50,6 +62,7 @@ app.command("openapi")(openapi.openapi)
 app.command("dispatch")(dispatch.dispatch)
 app.command("invoke")(invoke.invoke)
 app.command("worker")(worker.worker)
+app.command("check-streaming")(check_streaming.check_streaming)
 app.add_typer(dead_letters.app, name="dead-letters")
 
 

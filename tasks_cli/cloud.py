@@ -14,6 +14,7 @@ from botocore.config import Config
 from runtime_lib.contract import LAMBDA_MAX_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
+    from botocore.credentials import Credentials
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -54,6 +55,11 @@ class Cloud:
     def region(self) -> str | None:
         """The region of the clients; None when AWS is meant and no region is configured."""
         return self._session.region_name
+
+    @property
+    def credentials(self) -> "Credentials | None":
+        """What requests are signed with; None when AWS is meant and none are configured."""
+        return self._session.get_credentials()
 
     def use_in_this_process(self) -> None:
         """Let boto3's defaults lead to this cloud from now on, as they do inside its functions."""

@@ -69,7 +69,7 @@ def invoke(
     answer = cloud.patient_lambda_client().invoke(
         FunctionName=function.name, LogType="Tail", Payload=json_format.dumps(given).encode()
     )
-    result = json_format.loads(answer["Payload"].read() or "null")
+    result = json_or_text(answer["Payload"].read().decode(errors="replace") or "null")
     logged = b64decode(answer.get("LogResult", "")).decode(errors="replace").splitlines()
     lines = [line for text in logged if not (line := LogLine(0, function.name, text)).is_platforms]
     error = answer.get("FunctionError")

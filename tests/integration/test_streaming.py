@@ -20,6 +20,7 @@ from tasks_cli.local.api_proxy import ApiProxy, mounts
 from tasks_cli.local.apis import deployed_apis, function_urls, local_text
 from tasks_cli.local.logs import LogReader
 from tasks_cli.local.process import LocalCloud
+from tasks_cli.streaming_check import measure
 from tests.deployed import Field, field, wait_for
 
 pytestmark = [
@@ -37,6 +38,7 @@ def _build(app: cdk.App, environment: dict[str, str]) -> None:
         stack, "Rows", handler="field.streams:rows", function_url=everybody, api=api, path="/rows", **options
     )
     StreamingLambda(stack, "Greet", handler="field.streams:greet", function_url=True, **options)
+    StreamingLambda(stack, "Ticks", handler="field.streams:ticks", function_url=True, **options)
     buffered = FunctionUrlSettings(auth="none", invoke_mode="BUFFERED")
     StreamingLambda(stack, "Whole", handler="field.streams:greet", function_url=buffered, **options)
     ApiTask(stack, "Count", task="field.streams:count", api=api, path="/count", **options)
@@ -257,6 +259,15 @@ def test_a_buffered_url_has_the_answer_before_the_work(shop: Field, caller: Call
 def test_a_url_that_asks_for_a_signature_refuses_others(shop: Field) -> None:
     with _get(str(shop.cloud.url), _url(shop, "Greet")) as response:
         assert response.status == 403
+
+
+def test_tasks_check_streaming_tells_a_stream_from_an_answer_that_is_held_back(shop: Field, caller: Caller) -> None:
+    streamed = measure(f"{shop.cloud.url}{_url(shop, 'Ticks')}", sign=True)
+    assert streamed.buffered is None
+    assert (streamed.size, streamed.chunks) == (28, 4)
+    caller.has("all")
+    whole = measure(f"{shop.cloud.url}{_url(shop, 'Whole')}?run={caller.run}", sign=False)
+    assert whole.buffered
 
 
 def test_a_task_behind_an_api_works_on_after_its_answer(shop: Field, caller: Caller) -> None:
