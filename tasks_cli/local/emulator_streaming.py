@@ -198,9 +198,9 @@ def take_answers_from_environments() -> None:
         return is_current
 
     def build_streaming(worker: Any, generation: int, pending: Any) -> type[Any]:
-        plain: type[Any] = build(worker, generation, pending)
+        plain = build(worker, generation, pending)
 
-        class StreamingHandler(plain):
+        class StreamingHandler(plain):  # type: ignore[misc]
             def do_POST(self) -> None:  # noqa: N802  (as the base class names it)
                 found = RESPONSE_PATH.search(self.path)
                 if not found or self.headers.get("Lambda-Runtime-Function-Response-Mode") != "streaming":

@@ -7,6 +7,7 @@ import re
 import typing
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from inspect import getdoc
 from math import isfinite
 from types import UnionType
@@ -15,6 +16,7 @@ from typing import Any
 from runtime_lib import registry
 from runtime_lib.api.binding import WITHOUT_BODY, Binding, Places, binding_of
 from runtime_lib.arguments import Parameter
+from runtime_lib.contract import ENV_STREAMING_HANDLER
 from runtime_lib.events.api import ApiResponse, JsonResponse
 from runtime_lib.json_arguments import ANY
 from runtime_lib.task import Task
@@ -102,6 +104,8 @@ def _path(method: ApiMethod) -> str:
 def _operation(method: ApiMethod, verb: str, described: _Annotations) -> dict[str, Any]:
     if method.respond == "status":
         operation = _status_operation()
+    elif method.respond == "stream":
+        operation = _stream_operation(method, verb)
     else:
         operation = _task_operation(method, verb, registry.resolve(method.task), described)
     security: dict[str, list[str]] = {}
@@ -114,10 +118,7 @@ def _operation(method: ApiMethod, verb: str, described: _Annotations) -> dict[st
 
 def _task_operation(method: ApiMethod, verb: str, task: Task[..., Any], described: _Annotations) -> dict[str, Any]:
     binding = binding_of(task, method.path)
-    summary, _, description = (getdoc(task.definition) or "").partition("\n")
-    operation: dict[str, Any] = {"operationId": re.sub(r"\W", "_", task.name)}
-    operation |= {"summary": summary} if summary else {}
-    operation |= {"description": description.strip()} if description.strip() else {}
+    operation = _introduced(task.name, task.definition)
     in_query, in_body = _query_and_body(binding, verb)
     operation["parameters"] = [
         *_path_parameters(method.path, binding.places, task, described),
@@ -137,6 +138,25 @@ def _task_operation(method: ApiMethod, verb: str, task: Task[..., Any], describe
     return operation | {"responses": dict(sorted(responses.items()))}
 
 
+def _stream_operation(method: ApiMethod, verb: str) -> dict[str, Any]:
+    """What is known of a function that reads its requests itself."""
+    module, _, name = method.environment[ENV_STREAMING_HANDLER].partition(":")
+    operation = _introduced(f"{module}.{name}", getattr(import_module(module), name))
+    operation["parameters"] = [_text_in_path(name) for name in _names_in(method.path)]
+    if verb not in WITHOUT_BODY:
+        operation["requestBody"] = {"required": False, "content": {"*/*": {}}}
+    answers = {"200": {"description": "What is written, as it is written.", "content": {"*/*": {}}}}
+    return operation | {"responses": answers}
+
+
+def _introduced(name: str, definition: object) -> dict[str, Any]:
+    summary, _, description = (getdoc(definition) or "").partition("\n")
+    operation: dict[str, Any] = {"operationId": re.sub(r"\W", "_", name)}
+    operation |= {"summary": summary} if summary else {}
+    operation |= {"description": description.strip()} if description.strip() else {}
+    return operation
+
+
 # --- Requests --------------------------------------------------------------------------------------------------------
 
 
@@ -151,11 +171,16 @@ def _path_parameters(
     path: str, places: Places, task: Task[..., Any], described: _Annotations
 ) -> Iterator[dict[str, Any]]:
     by_name = {one.name: one for one in places.path}
-    for name in re.findall(r"{(\w+)\+?}", path):
-        if name in by_name:
-            yield _parameter(by_name[name], "path", task, described)
-        else:
-            yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+    for name in _names_in(path):
+        yield _parameter(by_name[name], "path", task, described) if name in by_name else _text_in_path(name)
+
+
+def _names_in(path: str) -> list[str]:
+    return re.findall(r"{(\w+)\+?}", path)
+
+
+def _text_in_path(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 def _parameter(parameter: Parameter, where: str, task: Task[..., Any], described: _Annotations) -> dict[str, Any]:

@@ -17,7 +17,7 @@ class ApiMethod(NamedTuple):
     path: str
     method: str
     respond: str
-    """``result`` or ``accepted``; ``status`` for the API's own function."""
+    """``result`` or ``accepted``; ``stream`` of a StreamingLambda; ``status`` for the API's own function."""
     authorization: str
     api_key: bool
     task: str

@@ -16,6 +16,7 @@ from tasks_cli.errors import CliError, UsageError
 from tasks_cli.openapi.describe import describe
 from tasks_cli.openapi.methods import ApiMethod, methods_of, read_methods
 from tests.apps import add_api, add_api_task, add_receipts, new_stack
+from tests.streaming_apps import add_export
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,18 @@ def test_an_api_is_described_without_importing_its_tasks_here(assembly: Path, tm
     assert document["paths"].keys() == {"/orders/{order_id}", "/echo"}
     operation = document["paths"]["/orders/{order_id}"]["get"]
     assert [one["name"] for one in operation["parameters"]] == ["order_id", "verbose"]
+
+
+def test_a_method_that_streams_is_described_by_its_handlers_docstring(tmp_path: Path) -> None:
+    stack = new_stack(context={"aws:cdk:enable-asset-metadata": True})
+    add_export(stack, api=add_api(stack), path="/export/{year}", method="ANY")
+    document = describe(read_methods(Path(stack.node.root.synth().directory)), tmp_path)
+    assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
+    operations = document["paths"]["/export/{year}"]
+    assert operations["get"]["summary"] == "Write the orders of a year."
+    assert [one["name"] for one in operations["get"]["parameters"]] == ["year"]
+    assert operations["get"]["responses"].keys() == {"200"}
+    assert ["requestBody" in operations[verb] for verb in ("get", "post")] == [False, True]
 
 
 MODULES = {
