@@ -5,6 +5,7 @@ import os
 import re
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -63,8 +64,10 @@ class Measured:
         return None
 
 
-def measure(url: str, *, sign: bool) -> Measured:
+def measure(url: str, *, sign: bool, take: Callable[[bytes], object] | None = None) -> Measured:
     """Send a GET request, signed with the user's AWS credentials if that is asked for, and watch its answer come.
+
+    ``take`` is given each part of it, when it comes.
 
     Raises:
         UsageError: it is no URL, or none that is signed for.
@@ -85,7 +88,7 @@ def measure(url: str, *, sign: bool) -> Measured:
         response = connection.getresponse()
         if response.status >= http.HTTPStatus.BAD_REQUEST:
             raise CliError(_refused(url, response, is_signed=sign))
-        return _watch(response, started)
+        return _watch(response, started, take)
     except http.client.HTTPException as error:
         raise CliError(f"{url} broke off ({error!r}): see the function's log") from error
     except OSError as error:
@@ -94,7 +97,7 @@ def measure(url: str, *, sign: bool) -> Measured:
         connection.close()
 
 
-def _watch(response: http.client.HTTPResponse, started: float) -> Measured:
+def _watch(response: http.client.HTTPResponse, started: float, take: Callable[[bytes], object] | None) -> Measured:
     length = response.headers["content-length"]
     times, longest, size = [0.0, 0.0], 0.0, 0
     chunks = 0
@@ -103,6 +106,8 @@ def _watch(response: http.client.HTTPResponse, started: float) -> Measured:
         longest = max(longest, now - times[1]) if chunks else 0.0
         times = [times[0] if chunks else now, now]
         chunks, size = chunks + 1, size + len(data)
+        if take:
+            take(data)
     return Measured(response.status, int(length) if length else None, times[0], times[1], chunks, size, longest)
 
 

@@ -4,14 +4,10 @@ import csv
 import io
 import json
 import time
-from http import HTTPStatus
 from typing import Any, NamedTuple
 
-import boto3
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-
-from tasks_cli.cloud import LOCAL_REGION, Cloud
+from tasks_cli.cloud import Cloud
+from tasks_cli.streaming_check import measure
 
 _ORDERS = "orders/"
 _AUDIT = "audit/"
@@ -22,7 +18,6 @@ _POLL_SECONDS = 0.02
 class Books(NamedTuple):
     """What came of one request for the books. Milliseconds are from the request on."""
 
-    status: int
     rows: int
     accepted: int
     """The orders and refunds in the ledger."""
@@ -36,8 +31,6 @@ class Books(NamedTuple):
     @property
     def problem(self) -> str:
         """What does not fit together; empty if all does."""
-        if self.status != HTTPStatus.OK:
-            return f"answered {self.status}"
         if self.rows != self.accepted:
             return f"{self.rows} rows, and {self.accepted} orders and refunds are in the ledger"
         if self.recorded_rows is None:
@@ -46,41 +39,26 @@ class Books(NamedTuple):
 
 
 def take_books(cloud: Cloud, url: str, bucket: str) -> Books:
-    """Ask for the books with a signed request, and wait for the audit that says so."""
-    path = url.removeprefix(str(cloud.url))
-    connection = cloud.connection(timeout=_TIMEOUT_SECONDS)
+    """Ask for the books with a signed request, and wait for the audit that says so.
+
+    Raises:
+        CliError: they were not given.
+    """
+    parts: list[bytes] = []
     started = time.monotonic()
-    arrived: list[tuple[float, bytes]] = []
-    try:
-        connection.request("GET", path, headers=_signature(url))
-        response = connection.getresponse()
-        while chunk := response.read1():
-            arrived.append((time.monotonic() - started, chunk))
-    finally:
-        connection.close()
-    rows = list(csv.reader(io.StringIO(b"".join(chunk for _, chunk in arrived).decode())))
+    measured = measure(url, sign=True, take=parts.append)
     audit = _audit(cloud, bucket)
     recorded = time.monotonic() - started
-    times = [round(1000 * at) for at, _ in arrived] or [0]
+    rows = csv.DictReader(io.StringIO(b"".join(parts).decode()))
     return Books(
-        status=response.status,
-        rows=len(rows[1:]),
+        rows=len([*rows]),
         accepted=len(_keys(cloud, bucket, _ORDERS)),
-        chunks=len(arrived),
-        first_byte_ms=times[0],
-        last_byte_ms=times[-1],
+        chunks=measured.chunks,
+        first_byte_ms=round(1000 * measured.first_byte),
+        last_byte_ms=round(1000 * measured.last_byte),
         recorded_ms=round(1000 * recorded) if audit else None,
         recorded_rows=audit.get("rows"),
     )
-
-
-def _signature(url: str) -> dict[str, str]:
-    """The headers by which a function URL knows who asks: this process's own AWS credentials."""
-    credentials = boto3.Session().get_credentials()
-    assert credentials, "the local cloud's are in the environment"
-    request = AWSRequest("GET", url)
-    SigV4Auth(credentials, "lambda", LOCAL_REGION).add_auth(request)
-    return dict(request.headers)
 
 
 def _audit(cloud: Cloud, bucket: str) -> dict[str, Any]:
