@@ -144,7 +144,7 @@ def answer_before_the_end() -> None:
 
     execute = lambda_svc._execute_function  # noqa: SLF001
 
-    def execute_until_answer(function: dict[str, Any], event: object) -> dict[str, Any]:
+    def execute_until_answer(function: dict[str, Any], event: Any) -> dict[str, Any]:
         current = answering.get()
         if current and current.event is event:
             # MiniStack calls itself, in the account of the function.
@@ -198,7 +198,7 @@ def take_answers_from_environments() -> None:
         return is_current
 
     def build_streaming(worker: Any, generation: int, pending: Any) -> type[Any]:
-        plain = build(worker, generation, pending)
+        plain: Any = build(worker, generation, pending)
 
         class StreamingHandler(plain):  # type: ignore[misc]
             def do_POST(self) -> None:  # noqa: N802  (as the base class names it)
@@ -295,30 +295,30 @@ def as_response(reader: Reader, frame: Callable[[bytes | Error | None], bytes | 
     return StreamingResponse(run)
 
 
-def as_http(chunk: bytes | Error | None) -> bytes | None:
-    """A chunk of an HTTP answer, in which only a missing end tells of an error."""
-    return None if isinstance(chunk, dict) else chunk or b""
+def as_http_response(reader: Reader, answer: Any) -> Any:
+    """The answer to a request: what MiniStack made of the head of a stream, and the stream."""
+    if not reader.is_streamed:
+        return answer
+    status, headers, _ = answer
+    if cookies := reader.prelude.get("cookies"):
+        headers["Set-Cookie"] = list(cookies)
+    # Only a missing end tells of an error.
+    return status, headers, as_response(reader, lambda chunk: None if isinstance(chunk, dict) else chunk or b"")
 
 
 def stream_to_function_urls() -> None:
     """Have a function URL stream whose invoke mode is RESPONSE_STREAM."""
     from ministack.services import lambda_svc  # noqa: PLC0415
 
-    handle = lambda_svc.handle_function_url_request
+    handle: Any = lambda_svc.handle_function_url_request
 
-    async def handle_streaming(url_id: str, *arguments: Any, **named: Any) -> tuple[int, dict[str, Any], Any]:
+    async def handle_streaming(url_id: str, *arguments: Any, **named: Any) -> Any:
         resolved = named.get("resolved") or lambda_svc.resolve_function_url(url_id)
         if resolved is None or resolved[-1].get("InvokeMode") != "RESPONSE_STREAM":
-            answered: tuple[int, dict[str, Any], Any] = await handle(url_id, *arguments, **named)
-            return answered
+            return await handle(url_id, *arguments, **named)
         reader = Reader(lambda prelude: json.dumps(prelude).encode() + SEPARATOR)
         taken_by.set(reader)
-        status, headers, body = await handle(url_id, *arguments, **named)
-        if not reader.is_streamed:
-            return status, headers, body
-        if cookies := reader.prelude.get("cookies"):
-            headers["Set-Cookie"] = list(cookies)
-        return status, headers, as_response(reader, as_http)
+        return as_http_response(reader, await handle(url_id, *arguments, **named))
 
     lambda_svc.handle_function_url_request = handle_streaming
 
@@ -327,22 +327,16 @@ def stream_to_apis() -> None:
     """Have a method of a REST API stream whose integration has the response transfer mode STREAM."""
     from ministack.services import apigateway_v1  # noqa: PLC0415
 
-    invoke = apigateway_v1._invoke_lambda_proxy_v1  # noqa: SLF001
+    invoke: Any = apigateway_v1._invoke_lambda_proxy_v1  # noqa: SLF001
 
-    async def invoke_streaming(integration: dict[str, Any], *arguments: Any, **named: Any) -> tuple[int, Any, Any]:
+    async def invoke_streaming(integration: dict[str, Any], *arguments: Any, **named: Any) -> Any:
         uri = integration.get("uri", "")
         if not uri.endswith(STREAMING_PATH):
-            answered: tuple[int, Any, Any] = await invoke(integration, *arguments, **named)
-            return answered
+            return await invoke(integration, *arguments, **named)
         reader = Reader(lambda prelude: {"statusCode": 200, **prelude, "body": ""})
         taken_by.set(reader)
         integration = integration | {"uri": uri.removesuffix(STREAMING_PATH) + "/invocations"}
-        status, headers, body = await invoke(integration, *arguments, **named)
-        if not reader.is_streamed:
-            return status, headers, body
-        if cookies := reader.prelude.get("cookies"):
-            headers["Set-Cookie"] = list(cookies)
-        return status, headers, as_response(reader, as_http)
+        return as_http_response(reader, await invoke(integration, *arguments, **named))
 
     apigateway_v1._invoke_lambda_proxy_v1 = invoke_streaming  # noqa: SLF001
 
@@ -351,7 +345,7 @@ def stream_to_clients() -> None:
     """Have InvokeWithResponseStream send an event for each chunk, and at last how it ended."""
     from ministack.services import lambda_svc  # noqa: PLC0415
 
-    invoke = lambda_svc._invoke_with_response_stream  # noqa: SLF001
+    invoke, build = lambda_svc._invoke_with_response_stream, lambda_svc._build_response_stream  # noqa: SLF001
 
     def event(kind: str, content_type: str, payload: bytes) -> bytes:
         headers = {":message-type": "event", ":event-type": kind, ":content-type": content_type}
@@ -364,10 +358,18 @@ def stream_to_clients() -> None:
         told = {"ErrorCode": chunk.get("errorType", ""), "ErrorDetails": json.dumps(chunk)} if chunk else {}
         return event("InvokeComplete", "application/json", json.dumps(told).encode())
 
+    def build_with_error(payload: bytes, is_error: bool, function_error: str | None) -> bytes:  # noqa: FBT001
+        error = json.loads(payload) if is_error else None
+        if isinstance(error, dict):
+            return as_event(error) or b""
+        built: bytes = build(payload, is_error, function_error)
+        return built
+
     async def invoke_streaming(*arguments: Any, **named: Any) -> tuple[int, dict[str, Any], Any]:
         reader = Reader(None)
         taken_by.set(reader)
         status, headers, body = await invoke(*arguments, **named)
         return status, headers, as_response(reader, as_event) if reader.is_streamed else body
 
+    lambda_svc._build_response_stream = build_with_error  # noqa: SLF001
     lambda_svc._invoke_with_response_stream = invoke_streaming  # noqa: SLF001
