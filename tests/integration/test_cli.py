@@ -59,9 +59,21 @@ def answer(number: int) -> dict[str, int]:
     return {"answer": number}
 """
 
+STREAMS = """
+import time
+from runtime_lib import streaming_handler
+
+@streaming_handler
+def ticks():
+    for number in range(3):
+        yield f"tick {number}\\n"
+        time.sleep(0.05)
+"""
+
 APP = """
 import aws_cdk as cdk
-from constructs_lib import ApiTask, BackgroundTaskFunction, ManagedAsyncTask, PriorityTaskQueues, TaskApi, TaskCode
+from constructs_lib import ApiTask, BackgroundTaskFunction, ManagedAsyncTask, PriorityTaskQueues
+from constructs_lib import StreamingLambda, TaskApi, TaskCode
 
 app = cdk.App()
 stack = cdk.Stack(app, "Shop")
@@ -72,6 +84,7 @@ ManagedAsyncTask(stack, "Invoice", code=code, task="shop.tasks:invoice")
 api = TaskApi(stack, "Api", authorization="none", cloud_watch_role=False)
 ApiTask(stack, "Answer", code=code, task="shop.tasks:answer", api=api, path="/answers/{number}")
 ApiTask(stack, "Signed", code=code, task="shop.tasks:answer", api=api, path="/signed/{number}", authorization="iam")
+StreamingLambda(stack, "Ticks", code=code, handler="shop.streams:ticks", function_url=True)
 app.synth()
 """
 
@@ -96,6 +109,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (project / "shop" / "__init__.py").touch()
     (project / "shop" / "tasks.py").write_text(TASKS)
     (project / "shop" / "mail.py").write_text(MAIL)
+    (project / "shop" / "streams.py").write_text(STREAMS)
     (project / "app.py").write_text(APP)
     (project / "cdk.json").write_text('{"app": "python app.py"}')
     return project
@@ -143,7 +157,7 @@ def test_status_shows_the_functions_of_constructs_and_the_queues(tasks: Tasks) -
     status = tasks("local", "status")
     assert status["stacks"] == [{"name": "Shop", "status": "CREATE_COMPLETE"}]
     paths = {function["path"] for function in status["functions"]}
-    assert paths == {"Shop/Answer", "Shop/Background", "Shop/Mail", "Shop/Invoice", "Shop/Signed"}
+    assert paths == {"Shop/Answer", "Shop/Background", "Shop/Mail", "Shop/Invoice", "Shop/Signed", "Shop/Ticks"}
     assert len(status["queues"]) == 8  # one for Invoice, four for Mail, and three for dead letters
     text = tasks("local", "status", as_json=False)
     assert all(queue["name"] in text for queue in status["queues"])
@@ -263,6 +277,32 @@ def test_a_method_for_callers_of_iam_takes_signed_requests_alone(tasks: Tasks, p
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     iam.put_user_policy(UserName="ann", PolicyName="call", PolicyDocument=policy)
     assert (ask(key["SecretAccessKey"]), ask("wrong")) == (200, 403)
+
+
+def test_the_url_of_a_function_is_told_and_streams_to_signed_requests_alone(tasks: Tasks, project: Path) -> None:
+    running = detached.find(project)
+    assert running is not None
+    [found] = tasks("local", "status")["function_urls"]
+    assert (found["streams"], found["authorization"]) == (True, "AWS_IAM")
+    for command in ("deploy", "status"):
+        told = tasks("local", command, as_json=False).splitlines()
+        assert "\t".join([found["function"], found["url"], "as it is written", "a signature"]) in told
+
+    def check(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "tasks_cli", "check-streaming", found["url"], *arguments],
+            env=ENVIRONMENT | {"AWS_CA_BUNDLE": str(running.ca_bundle)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    unsigned, signed = check(), check("--sign")
+    assert (unsigned.returncode, signed.returncode) == (1, 0)
+    assert "if it asks for a signature, give --sign" in unsigned.stderr
+    assert signed.stdout.endswith("It is streamed.\n")
+    assert "tick 2" in json.dumps(tasks("invoke", "Shop/Ticks", "{}")["result"])
 
 
 @pytest.mark.usefixtures("tasks")
