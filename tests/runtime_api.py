@@ -98,14 +98,15 @@ class Exchange:
         """``gone``: 410 for whatever is posted; ``disconnect``: the connection is cut after the first chunk."""
         self.keeps_bodies = keeps_bodies
         self.posts: list[Post] = []
-        self.started = 0.0
+        self.started = self.started_at = 0.0
+        """By the monotonic clock, and in epoch seconds."""
         self.ended_at = 0.0
         """When the next event was asked for, in seconds from the beginning."""
         self._ended = threading.Event()
 
     def begin(self) -> None:
         """It is handed to the function."""
-        self.started = time.monotonic()
+        self.started, self.started_at = time.monotonic(), time.time()
 
     def end(self) -> None:
         """The next event is asked for."""
@@ -205,7 +206,7 @@ class RuntimeApi:
                     # Wakes the request for the next event that the process may have left open.
                     self._events.put(None)
 
-    def _handler_class(self) -> type[http.server.BaseHTTPRequestHandler]:
+    def _handler_class(self) -> type[http.server.BaseHTTPRequestHandler]:  # noqa: C901  (its methods count as its own)
         api = self
 
         class Handler(http.server.BaseHTTPRequestHandler):

@@ -51,7 +51,7 @@ def handler(event: Any, context: Any) -> Any:
     """
     try:
         return answer(_handler, event, context) if _is_hooked else answer_collected(_handler, event, context)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (raised again)
         raise error.with_traceback(_of_the_user(error.__traceback__)) from error.__cause__
 
 

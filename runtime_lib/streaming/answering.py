@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from runtime_lib.errors import ArgumentError, HttpError, ResponseRefusedError, ResponseStateError, TaskError
 from runtime_lib.log import logger
 from runtime_lib.streaming import background, hook
-from runtime_lib.streaming.context import StreamingContext
 from runtime_lib.streaming.forms import Collected, Enveloped, Plain, Prelude, is_buffered, is_http
 from runtime_lib.streaming.stopping import BackgroundTimeoutError, stop
 from runtime_lib.streaming.writer import Form, ResponseWriter
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["answer", "answer_collected"]
 
 
-def answer(handler: "StreamingHandler[..., Any]", event: Any, context: Any) -> None:
-    """Run the handler for an event; its answer is on its way when this returns.
+def answer(handler: "StreamingHandler[..., Any]", event: Any, context: Any) -> bytes:
+    """Run the handler for an event; its answer is on its way when this returns, for the runtime client nothing.
 
     Raises:
         Exception: what is to be reported as the invocation's error, or to be logged if the answer is out.
@@ -35,6 +34,7 @@ def answer(handler: "StreamingHandler[..., Any]", event: Any, context: Any) -> N
     writer = ResponseWriter(form, finished=work.limit)
     invocation.writer = writer
     _run(handler, event, writer, context, work)
+    return b""  # (which the runtime client does not encode)
 
 
 def answer_collected(handler: "StreamingHandler[..., Any]", event: Any, context: Any) -> Any:
@@ -45,7 +45,7 @@ def answer_collected(handler: "StreamingHandler[..., Any]", event: Any, context:
     """
     collected = Collected()
     form: Form = Enveloped(collected, event) if is_http(event) else Plain(collected, _encode)
-    work = background.begin(context.aws_request_id, lambda: context.get_remaining_time_in_millis() / 1000)
+    work = background.begin_with(context)
     writer = ResponseWriter(form, finished=work.limit)
     try:
         try:
@@ -75,7 +75,7 @@ def _run(
         _complete(handler, writer, result)
 
     try:
-        given = handler.given(event, writer, StreamingContext(context, handler.function.__module__))
+        given = handler.given(event, writer, context)
     except ArgumentError as error:
         if not is_http(event):
             raise

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
+from time import time
 from types import CoroutineType
 from typing import Any, NamedTuple, ParamSpec
 
@@ -11,7 +12,7 @@ from runtime_lib.log import logger
 from runtime_lib.streaming.metrics import count
 from runtime_lib.streaming.stopping import BackgroundTimeoutError, stop
 
-__all__ = ["BackgroundTimeoutError", "Work", "after_response", "begin", "supervised"]
+__all__ = ["BackgroundTimeoutError", "Work", "after_response", "begin", "begin_with", "supervised"]
 
 P = ParamSpec("P")
 
@@ -46,14 +47,16 @@ def after_response(function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwa
 class Work:
     """What is to be done after the answer to one invocation."""
 
-    def __init__(self, request_id: str, remaining: Callable[[], float]) -> None:
+    __slots__ = ("_deadline", "calls", "request_id")
+
+    def __init__(self, request_id: str, deadline: float) -> None:
         self.request_id = request_id
         self.calls: list[_Call] = []
-        self._remaining = remaining
+        self._deadline = deadline
 
     def limit(self) -> None:
         """The answer is out: from now on, what runs is asked to stop in time."""
-        stop.arm(self._remaining(), self.request_id)
+        stop.arm(self._deadline - time())
 
     def run(self) -> None:
         """Make the calls, and those that they ask for."""
@@ -99,11 +102,16 @@ _work: Work | None = None
 """Of the invocation that runs: an environment has one at a time."""
 
 
-def begin(request_id: str, remaining: Callable[[], float]) -> Work:
-    """Take calls for an invocation."""
+def begin(request_id: str, deadline: float) -> Work:
+    """Take calls for an invocation, which ends at its deadline, in epoch seconds."""
     global _work  # noqa: PLW0603
-    _work = Work(request_id, remaining)
+    _work = Work(request_id, deadline)
     return _work
+
+
+def begin_with(context: Any) -> Work:
+    """Take calls for the invocation of a runtime client's context."""
+    return begin(context.aws_request_id, time() + context.get_remaining_time_in_millis() / 1000)
 
 
 def _call(work: Work, call: _Call) -> None:

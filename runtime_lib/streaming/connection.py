@@ -5,26 +5,24 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html)
 """
 
 import socket
-from collections.abc import Iterable
-from typing import BinaryIO
 
 from runtime_lib.contract import LAMBDA_RESPONSE_MAX_BYTES
 from runtime_lib.errors import ResponseRefusedError
 
 __all__ = ["Connection", "RuntimeApiChannel"]
 
-_RESPONSE = "/2018-06-01/runtime/invocation/{}/response"
 _ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
 _ERROR_BODY = "Lambda-Runtime-Function-Error-Body"
 _STREAMED = (
-    ("Lambda-Runtime-Function-Response-Mode", "streaming"),
-    ("Transfer-Encoding", "chunked"),
-    ("Trailer", f"{_ERROR_TYPE}, {_ERROR_BODY}"),
+    "Lambda-Runtime-Function-Response-Mode: streaming\r\n"
+    "Transfer-Encoding: chunked\r\n"
+    f"Trailer: {_ERROR_TYPE}, {_ERROR_BODY}\r\n"
 )
 _GONE, _TOO_LARGE = 410, 413
 _LARGE = 65_536
 """Bytes of a chunk that is not copied to be sent in one piece with its frame."""
 _DEFAULT_PORT = 80
+_END_OF_HEADERS = b"\r\n\r\n"
 
 
 class Connection:
@@ -32,24 +30,22 @@ class Connection:
 
     def __init__(self, address: str) -> None:
         self._address = address
+        self._host = f"Host: {address}\r\n"
         self._socket: socket.socket | None = None
-        self._reader: BinaryIO | None = None
 
     def close(self) -> None:
         """Close it; the next request opens a new one."""
-        if self._reader:
-            self._reader.close()
         if self._socket:
             self._socket.close()
-        self._socket = self._reader = None
+        self._socket = None
 
-    def post(self, path: str, headers: Iterable[tuple[str, str]], body: bytes) -> int:
-        """The status with which a request is answered.
+    def post(self, head: str, body: bytes) -> int:
+        """The status with which a request is answered; its head lacks the host and the length.
 
         Raises:
             OSError: there is no answer.
         """
-        request = self._head(path, (*headers, ("Content-Length", str(len(body))))) + body
+        request = f"{head}{self._host}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
         if self._socket:
             try:
                 self.send(request)
@@ -59,14 +55,14 @@ class Connection:
         self.send(request)
         return self.status()
 
-    def begin(self, path: str, headers: Iterable[tuple[str, str]], first: bytes) -> None:
+    def begin(self, head: str, first: bytes) -> None:
         """Send a request whose body follows, with the first bytes of it, over a connection of its own.
 
         Raises:
             OSError: nobody takes it.
         """
         self.close()
-        self.send(self._head(path, headers) + first)
+        self.send(f"{head}{self._host}\r\n".encode("latin-1") + first)
 
     def send(self, data: bytes) -> None:
         """Send all of it.
@@ -78,7 +74,6 @@ class Connection:
             host, _, port = self._address.partition(":")
             self._socket = socket.create_connection((host, int(port or _DEFAULT_PORT)))
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._reader = self._socket.makefile("rb")
         self._socket.sendall(data)
 
     def status(self) -> int:
@@ -87,36 +82,37 @@ class Connection:
         Raises:
             ConnectionError: there is none.
         """
-        assert self._reader is not None
-        line = self._reader.readline()
-        if not line:
-            raise ConnectionResetError("the Runtime API closed the connection")
-        length, is_last = 0, False
-        while header := self._reader.readline().strip().lower():
-            name, _, value = header.partition(b":")
-            if name == b"content-length":
-                length = int(value)
-            is_last |= name == b"transfer-encoding" or (name == b"connection" and value.strip() == b"close")
-        if is_last:
+        assert self._socket is not None
+        received = b""
+        while (end := received.find(_END_OF_HEADERS)) < 0:
+            received += self._received()
+        head = received[:end].lower()
+        _, _, behind = head.partition(b"\r\ncontent-length:")
+        left = int(behind.split(b"\r\n", 1)[0] or 0) - (len(received) - end - len(_END_OF_HEADERS))
+        while left > 0:
+            left -= len(self._received())
+        if not behind or b"\r\nconnection: close" in head:
             self.close()
-        else:
-            self._reader.read(length)
-        return int(line.split(b" ", 2)[1])
+        return int(head.split(b" ", 2)[1])
 
-    def _head(self, path: str, headers: Iterable[tuple[str, str]]) -> bytes:
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-        return f"POST {path} HTTP/1.1\r\nHost: {self._address}\r\n{lines}\r\n".encode("latin-1")
+    def _received(self) -> bytes:
+        assert self._socket is not None
+        received = self._socket.recv(_LARGE)
+        if not received:
+            raise ConnectionResetError("the Runtime API closed the connection")
+        return received
 
 
 class RuntimeApiChannel:
     """The way of one invocation's answer to the Runtime API: whole, or opened, written and closed."""
 
-    __slots__ = ("_connection", "_invocation", "_path")
+    __slots__ = ("_connection", "_head")
 
     def __init__(self, connection: Connection, request_id: str, invocation_id: str | None) -> None:
         self._connection = connection
-        self._path = _RESPONSE.format(request_id)
-        self._invocation = (("Lambda-Runtime-Invocation-Id", invocation_id),) if invocation_id else ()
+        self._head = f"POST /2018-06-01/runtime/invocation/{request_id}/response HTTP/1.1\r\n"
+        if invocation_id:
+            self._head += f"Lambda-Runtime-Invocation-Id: {invocation_id}\r\n"
 
     def send(self, body: bytes, content_type: str) -> None:
         """Send a whole answer: whoever waits has it when this returns.
@@ -125,7 +121,7 @@ class RuntimeApiChannel:
             ResponseRefusedError: the Runtime API does not take it.
         """
         try:
-            status = self._connection.post(self._path, (("Content-Type", content_type), *self._invocation), body)
+            status = self._connection.post(f"{self._head}Content-Type: {content_type}\r\n", body)
         except OSError as error:
             raise self._refused(str(error)) from error
         self._check(status)
@@ -137,9 +133,7 @@ class RuntimeApiChannel:
             ResponseRefusedError: nobody takes it.
         """
         try:
-            self._connection.begin(
-                self._path, (("Content-Type", content_type), *_STREAMED, *self._invocation), _chunk(first)
-            )
+            self._connection.begin(f"{self._head}Content-Type: {content_type}\r\n{_STREAMED}", _chunk(first))
         except OSError as error:
             raise self._refused(str(error)) from error
 

@@ -113,7 +113,7 @@ class Plain(_Form):
 
     def open(self, head: Head, content_type: str, first: bytes) -> None:
         """Begin a streamed answer."""
-        self._channel.open(head.content_type or content_type, first)
+        self._channel.open((head.content_type or content_type).replace("\n", " ").replace("\r", " "), first)
 
 
 class _HttpForm(_Form):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextvars import copy_context
 from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_args
 
@@ -84,14 +85,22 @@ class StreamingHandler(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<StreamingHandler {self.name}>"
 
-    def given(self, event: Any, output: ResponseWriter, context: StreamingContext) -> list[Any]:
-        """The arguments for an event.
+    def given(self, event: Any, output: ResponseWriter, context: Any) -> list[Any]:
+        """The arguments for an event and the context of the runtime client.
 
         Raises:
             ArgumentError: the event does not fit the annotation of its parameter.
         """
-        passed = {"output": output, "context": context}
-        return [self._event.accept(event) if role == "event" and self._event else passed[role] for role in self._roles]
+        given: list[Any] = []
+        for role in self._roles:
+            if role == "output":
+                given.append(output)
+            elif role == "context":
+                given.append(StreamingContext(context, self.function.__module__))
+            else:
+                assert self._event is not None
+                given.append(self._event.accept(event))
+        return given
 
     def run(self, given: Sequence[Any], output: ResponseWriter, work: Work, done: Callable[[Any], None]) -> None:
         """Call the function, write what it yields, and call ``done`` with what it returns.
@@ -99,8 +108,6 @@ class StreamingHandler(Generic[P, R]):
         Raises:
             Exception: what the function or ``done`` raised.
         """
-        from contextvars import copy_context
-
         copy_context().run(self._run, given, output, work, done)
 
     def _run(self, given: Sequence[Any], output: ResponseWriter, work: Work, done: Callable[[Any], None]) -> None:
@@ -172,6 +179,7 @@ class _EventParameter:
         )
         one.__annotations__ = {key: value for key, value in definition.__annotations__.items() if key == name}
         self._signature = Signature(one, definition.__qualname__)
+        self._is_any = name not in definition.__annotations__ and not self._signature.injected
         self._is_body: bool | None = None
 
     def accept(self, event: Any) -> Any:
@@ -180,6 +188,8 @@ class _EventParameter:
         Raises:
             ArgumentError: it does not fit.
         """
+        if self._is_any:
+            return event
         if self._signature.injected:
             from runtime_lib.events.api import ApiEvent
 

@@ -5,7 +5,6 @@ client object, which knows what has been sent already, and `/next` is asked for 
 """
 
 import json
-import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -29,11 +28,12 @@ Handler = Callable[[Any, Any], Any]
 class Invocation:
     """What the runtime client takes for its client to the Runtime API, during one invocation."""
 
-    __slots__ = ("_client", "_id", "request_id", "work", "writer")
+    __slots__ = ("_client", "_id", "marshaller", "request_id", "work", "writer")
 
     def __init__(self, client: Any, request_id: str, invocation_id: str | None, work: background.Work) -> None:
         self._client = client
         self._id = invocation_id
+        self.marshaller = client.marshaller
         self.request_id = request_id
         self.work = work
         self.writer: ResponseWriter | None = None
@@ -48,7 +48,7 @@ class Invocation:
     def encode(self, response: Any) -> tuple[bytes, str]:
         """An answer as the runtime client encodes it, and its content type; dataclasses and the like, too."""
         try:
-            body, content_type = self._client.marshaller.marshal_response(response)
+            body, content_type = self.marshaller.marshal_response(response)
         except Exception:  # noqa: BLE001  (it has a type of its own for what it cannot encode)
             from runtime_lib.results import plain
 
@@ -126,9 +126,8 @@ def _hooked(original: Callable[..., None], names: tuple[str, ...]) -> Callable[.
 
     def handle_event_request(client: Any, request_handler: Handler, invoke_id: str, *rest: Any) -> None:
         global _current  # noqa: PLW0603
-        deadline = rest[deadline_at]
         invocation_id = rest[id_at] if id_at is not None and id_at < len(rest) else None
-        work = background.begin(invoke_id, lambda: int(deadline) / 1000 - time.time())
+        work = background.begin(invoke_id, int(rest[deadline_at]) / 1000)
         _current = Invocation(client, invoke_id, invocation_id, work)
         try:
             original(_current, request_handler, invoke_id, *rest)
@@ -146,7 +145,7 @@ def with_work_after(handler: Handler) -> Handler:
         return handler
 
     def work_then_answer(event: Any, context: Any) -> Any:
-        work = background.begin(context.aws_request_id, lambda: context.get_remaining_time_in_millis() / 1000)
+        work = background.begin_with(context)
         try:
             answer = handler(event, context)
             work.run()

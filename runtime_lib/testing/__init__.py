@@ -7,13 +7,16 @@ from runtime_lib.testing.api import api_event
 from runtime_lib.testing.context import MockLambdaContext
 from runtime_lib.testing.events import bus_event, invocation_event, s3_event, scheduled_event
 from runtime_lib.testing.queues import dead_letter_event, sqs_event, sqs_record
+from runtime_lib.testing.streaming import RecordedResponse, function_url_event
 from runtime_lib.testing.streams import stream_event, stream_record
 
 __all__ = [
     "MockLambdaContext",
+    "RecordedResponse",
     "api_event",
     "bus_event",
     "dead_letter_event",
+    "function_url_event",
     "invocation_event",
     "s3_event",
     "scheduled_event",

@@ -13,7 +13,18 @@ from aws_cdk.assertions import Annotations, Match, Template
 
 from constructs_lib import FunctionUrlSettings, TaskReferenceError
 from runtime_lib import contract
-from tests.apps import add_api, add_plain_function, environment, literal, new_app, new_stack, only, resources
+from tests.apps import (
+    add_api,
+    add_invoice,
+    add_plain_function,
+    allowed,
+    environment,
+    literal,
+    new_app,
+    new_stack,
+    only,
+    resources,
+)
 from tests.streaming_apps import add_export
 
 SECONDS = cdk.Duration.seconds
@@ -53,6 +64,14 @@ def test_every_shape_of_handler_is_found(name: str) -> None:
 def test_a_handler_that_is_none_is_refused(handler: str, message: str) -> None:
     with pytest.raises(TaskReferenceError, match=f"^Shop/Export: .*{message}"):
         add_export(new_stack(), handler=handler)
+
+
+def test_the_function_may_dispatch_what_is_to_be_repeated() -> None:
+    stack = new_stack()
+    invoice, export = add_invoice(stack), add_export(stack)
+    invoice.grant_dispatch(export.function)
+    assert invoice.routes.items() <= environment(stack, under="Export").items()
+    assert allowed(stack, "sqs:SendMessage", under="Export")
 
 
 # --- Function URLs ---------------------------------------------------------------------------------------------------

@@ -77,3 +77,7 @@ def test_events_for_handlers() -> None:
     module = load(samples("testing.md", "Events and a context for handlers")[0])
     module.test_a_task_that_takes_an_event()
     module.test_a_handler()
+
+
+def test_a_plain_call_of_a_streaming_handler() -> None:
+    load(samples("testing.md", "Events and a context for handlers")[1]).test_a_stream()

@@ -13,6 +13,8 @@ from runtime_lib import (
     ApiEvent,
     BusEvent,
     Priority,
+    ResponseStateError,
+    ResponseWriter,
     ScheduledEvent,
     StreamRecord,
     TaskContext,
@@ -24,9 +26,11 @@ from runtime_lib.contract import ENV_DEAD_LETTER_QUEUE, ENV_TASK
 from runtime_lib.dead_letters import DeadLetter
 from runtime_lib.testing import (
     MockLambdaContext,
+    RecordedResponse,
     api_event,
     bus_event,
     dead_letter_event,
+    function_url_event,
     invocation_event,
     s3_event,
     scheduled_event,
@@ -225,6 +229,35 @@ def test_bodies_headers_and_parameters_of_a_request_arrive() -> None:
 def test_a_path_that_is_none_of_its_resource_is_refused(resource: str, path: str) -> None:
     with pytest.raises(ValueError, match="is none of the resource"):
         api_event("GET", path, resource=resource)
+
+
+def test_a_request_of_a_function_url() -> None:
+    event = function_url_event(
+        "POST", "/a", query={"tag": ["a", "b c"]}, headers={"X-Shop": "1"}, cookies=["c=1"], body={"x": 1}, caller="arn"
+    )
+    assert (event["rawQueryString"], event["queryStringParameters"]) == ("tag=a&tag=b+c", {"tag": "a,b c"})
+    assert (event["headers"]["x-shop"], event["headers"]["content-type"]) == ("1", "application/json")
+    assert (event["cookies"], json.loads(event["body"])) == (["c=1"], {"x": 1})
+    assert event["requestContext"]["authorizer"]["iam"]["userArn"] == "arn"
+    assert function_url_event(body=b"\xff")["isBase64Encoded"] is True
+    assert not {"body", "cookies", "queryStringParameters"} & set(function_url_event())
+
+
+def test_the_answer_of_a_streaming_handler_is_recorded_and_what_is_out_of_order_refused() -> None:
+    stream: ResponseWriter
+    stream = recorded = RecordedResponse()
+    stream.start(status=201, headers={"x-shop": "1"}, cookies=["a=1"])
+    stream.write("")
+    stream.write("one")
+    stream.write(b"two")
+    stream.finish()
+    assert (recorded.head.status, recorded.head.headers, recorded.head.cookies) == (201, {"x-shop": "1"}, ("a=1",))
+    assert (recorded.chunks, recorded.body, recorded.state) == ([b"one", b"two"], b"onetwo", "finished")
+    with pytest.raises(ResponseStateError):
+        stream.write("more")
+    early = RecordedResponse()
+    early.respond({"ok": True})
+    assert (early.response, early.chunks) == ({"ok": True}, [])
 
 
 def test_a_dead_letter_with_its_reason() -> None:

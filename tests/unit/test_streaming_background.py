@@ -112,12 +112,11 @@ def test_what_cannot_be_interrupted_is_reported_before_the_cut(api: RuntimeApi, 
     with api.function(STREAMING_LAMBDA_HANDLER, code, environment("shop:do")) as function:
         exchange = function.begin(Exchange({"do": "blocked"}, timeout=2))
         assert not exchange.wait(1.9)
-        output = function.output()
-        assert "the work after the answer does not stop, and will be cut off at the function's deadline" in output
+        assert 'shop.py", line ' in (output := function.output())
         assert "in blocked" in output
-        assert counted(output) == ["BackgroundTimeouts"]
         # Had it been given the time, the process would have lived.
         function.wait(exchange)
+        assert counted(function.output()) == ["BackgroundTimeouts"]
         assert function.exchange({"do": "text"}).post.kind == "response"
 
 

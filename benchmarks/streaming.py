@@ -1,0 +1,125 @@
+"""Answers on Lambda's own runtime client: processor time of an early one, first byte of a stream, memory of a large one.
+
+Each beside an ordinary handler on the same client, in turns. What is measured is the function's process; the Lambda
+Runtime API that drives it is in this one.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.figures import Figure
+from runtime_lib.contract import ENV_STREAMING_HANDLER, STREAMING_LAMBDA_HANDLER
+from tests.runtime_api import FunctionProcess, RuntimeApi
+
+_ROOT = Path(__file__).parents[1]
+_CODE = """
+import time
+
+def ordinary(event, context):
+    if event == "cpu":
+        return time.process_time()
+    return {"echoedMessage": event["message"]}
+"""
+_STREAMING_CODE = """
+import time
+from runtime_lib import background_handler, streaming_handler
+
+@background_handler
+def early(event, output):
+    output.respond(time.process_time() if event == "cpu" else {"echoedMessage": event["message"]})
+
+_PART = b"x" * 65_536
+
+@streaming_handler
+def large(event, output):
+    if event == "cpu":
+        output.respond(time.process_time())
+    elif event == "peak":
+        with open("/proc/self/status") as status:
+            output.respond(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+    else:
+        for _ in range(event["parts"]):
+            output.write(_PART)
+
+@streaming_handler
+def first(event, output):
+    output.write(repr(time.time()))
+    time.sleep(0.005)
+    output.write("more")
+"""
+_EVENT = {"message": "Hello Background Tasks"}
+_ROUNDS = 8
+_PARTS = 3_200
+_MEBIBYTES = 200
+"""Of 64 KiB each."""
+_MOST_TIMES_ORDINARY, _MOST_MILLISECONDS, _MOST_MEBIBYTES = 1.1, 2, 20
+
+
+def measure(invocations: int) -> Iterator[Figure]:
+    """An early answer in ``invocations`` for each of several rounds; the others as often as is enough."""
+    if sys.platform != "linux":
+        return
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as name, ExitStack() as stack:
+        root = Path(name)
+        (root / "ordinary.py").write_text(_CODE)
+        (root / "shop.py").write_text(_STREAMING_CODE)
+        (root / "runtime_lib").symlink_to(_ROOT / "runtime_lib")
+
+        def function(handler: str, streaming: str = "") -> FunctionProcess:
+            api = stack.enter_context(RuntimeApi())
+            return stack.enter_context(api.function(handler, root, {ENV_STREAMING_HANDLER: streaming}))
+
+        def streaming(name: str) -> FunctionProcess:
+            return function(STREAMING_LAMBDA_HANDLER, f"shop:{name}")
+
+        yield _early_answer(function("ordinary.ordinary"), streaming("early"), invocations)
+        yield _first_byte(streaming("first"), invocations)
+        yield from _large_answer(streaming("large"))
+
+
+def _early_answer(ordinary: FunctionProcess, early: FunctionProcess, invocations: int) -> Figure:
+    costs: dict[FunctionProcess, list[float]] = {ordinary: [], early: []}
+    for _ in range(_ROUNDS):
+        for function, found in costs.items():
+            before = _processor_time(function)
+            for _ in range(invocations):
+                function.exchange(_EVENT)
+            found.append((_processor_time(function) - before) / (invocations + 1))
+    return Figure(
+        "early answer, processor time",
+        "µs",
+        min(costs[early]) * 1e6,
+        min(costs[ordinary]) * 1e6,
+        _MOST_TIMES_ORDINARY,
+    )
+
+
+def _first_byte(first: FunctionProcess, invocations: int) -> Figure:
+    """From the first write to its arrival."""
+    found = []
+    for _ in range(max(invocations // 5, 1)):
+        exchange = first.exchange({})
+        arrived = exchange.started_at + exchange.post.chunks[0].at
+        found.append(arrived - float(exchange.post.chunks[0].data))
+    return Figure(
+        "first byte after the first write, median", "ms", statistics.median(found) * 1e3, promise=_MOST_MILLISECONDS
+    )
+
+
+def _large_answer(large: FunctionProcess) -> Iterator[Figure]:
+    large.exchange({"parts": 1}, keeps_bodies=False)
+    before = _processor_time(large)
+    large.exchange({"parts": _PARTS}, keeps_bodies=False, timeout=60)
+    seconds = _processor_time(large) - before
+    peak = json.loads(large.exchange("peak").post.body)
+    yield Figure(f"{_MEBIBYTES} MiB streamed, memory", "MiB", int(peak) / 1024, promise=_MOST_MEBIBYTES)
+    yield Figure("100 MiB streamed, processor time", "ms", seconds * 1e3 * 100 / _MEBIBYTES)
+
+
+def _processor_time(function: FunctionProcess) -> float:
+    return float(json.loads(function.exchange("cpu").post.body))
