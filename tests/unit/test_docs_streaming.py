@@ -1,5 +1,6 @@
 """The samples of docs/streaming.md, on Lambda's own runtime client: they do what the page says."""
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime_lib import contract
-from runtime_lib.testing import api_event
+from runtime_lib.testing import api_event, function_url_event
 from tests.runtime_api import FunctionProcess, RuntimeApi
 from tests.streaming_code import environment, write_code
 
@@ -71,6 +72,13 @@ def test_each_row_is_there_as_it_is_written(folder: Path, name: str) -> None:
         assert [chunk.data for chunk in post.chunks] == [b"0\n", b"1\n", b"2\n"]
         assert post.chunks[-1].at - post.chunks[0].at > 0.15
         assert ("audited" in process.output()) == (name == "export")
+
+
+def test_status_headers_and_cookies_go_ahead_to_who_speaks_http(folder: Path) -> None:
+    with function(folder, "export") as process:
+        head, _, body = process.exchange(function_url_event()).post.body.partition(b"\0" * 8)
+    assert json.loads(head) == {"statusCode": 200, "headers": {"content-type": "text/csv"}, "cookies": ["seen=1"]}
+    assert body == b"0\n1\n2\n"
 
 
 def test_what_a_task_behind_an_api_leaves_is_done_after_its_answer(folder: Path) -> None:
