@@ -83,8 +83,8 @@ def check_function_url(
         warn(
             scope,
             "function-url-vpc",
-            f"{scope.node.path} is in a VPC, and AWS does not say that function URLs stream from there: check it with "
-            "`tasks check-streaming`, or stream through api=",
+            f"{scope.node.path} is in a VPC, and AWS says that function URLs do not stream there: stream through api= or "
+            "InvokeWithResponseStream, or set invoke_mode='BUFFERED'; `tasks check-streaming` tells what it does",
         )
     return settings
 

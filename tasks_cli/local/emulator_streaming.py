@@ -60,8 +60,7 @@ class Answer:
         self._result: dict[str, Any] = {}
         self._failure: BaseException | None = None
         self._has_head = False
-        self._written = b""
-        self._is_http = False
+        self._written = bytearray()
 
     def wait(self) -> dict[str, Any]:
         """What MiniStack's code is to go on with: all of the answer, or the head of one that is streamed."""
@@ -83,8 +82,7 @@ class Answer:
 
     def begin(self, content_type: str) -> None:
         """Begin a streamed answer."""
-        self._is_http = content_type == HTTP_CONTENT_TYPE
-        if self._reader and not (self._is_http and self._reader.head):
+        if self._reader and not (self._reader.head and content_type == HTTP_CONTENT_TYPE):
             self._pass_head({})
 
     def write(self, chunk: bytes) -> None:
@@ -97,7 +95,7 @@ class Answer:
             head, _, body = self._written.partition(SEPARATOR)
             self._pass_head(json.loads(head))
             if body:
-                self._reader.put(body)
+                self._reader.put(bytes(body))
 
     def end(self, error: Error | None) -> None:
         """End a streamed answer, with an error if the function says so or is gone."""
@@ -106,22 +104,13 @@ class Answer:
         elif error:
             self.give({"body": error, "error": True})
         else:
-            self.give({"body": self._whole(), "raw_payload": True})
+            self.give({"body": bytes(self._written)})
 
     def _pass_head(self, prelude: dict[str, Any]) -> None:
         assert self._reader
         self._has_head = self._reader.is_streamed = True
         self._reader.prelude = prelude
         self.give({"body": self._reader.head(prelude) if self._reader.head else b""})
-
-    def _whole(self) -> Any:
-        head, separator, body = self._written.partition(SEPARATOR)
-        if not (self._is_http and separator):
-            return self._written
-        try:
-            return json.loads(head) | {"body": body.decode()}
-        except UnicodeDecodeError:
-            return json.loads(head) | {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
 
 
 taken_by: ContextVar[Reader | None] = ContextVar("taken_by", default=None)

@@ -211,6 +211,14 @@ def test_a_client_sees_that_an_answer_is_not_whole(shop: Field, caller: Caller, 
         assert again.read(_lines(response)) == ROWS
 
 
+def test_a_function_ends_its_work_for_a_client_that_went_away(shop: Field, caller: Caller) -> None:
+    with _get(str(shop.cloud.url), f"{_url(shop, 'Rows')}?run={caller.run}") as response:
+        assert next(_lines(response)) == b"row 0"
+    for what in (*ROWS, "all"):
+        caller.has(what)
+    assert caller.wait_for("audited")
+
+
 def test_an_error_before_the_first_byte_is_an_error_of_the_function(shop: Field, caller: Caller) -> None:
     with _get(str(shop.cloud.url), f"{_url(shop, 'Rows')}?run={caller.run}&end=before") as response:
         assert response.status == 502
