@@ -83,7 +83,7 @@ def check_function_url(
         warn(
             scope,
             "function-url-vpc",
-            f"{scope.node.path} is in a VPC, and AWS says that function URLs do not stream there: stream through api= or "
+            f"{scope.node.path} is in a VPC, and AWS says that function URLs do not stream there: stream by api= or "
             "InvokeWithResponseStream, or set invoke_mode='BUFFERED'; `tasks check-streaming` tells what it does",
         )
     return settings
