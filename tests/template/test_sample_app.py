@@ -63,6 +63,8 @@ def test_functions_reach_only_their_own_part_of_the_bucket(stack: cdk.Stack) -> 
     assert objects("s3:PutObject", "Receipts") == set()
     assert objects("s3:PutObject", "Intake") == objects("s3:GetObject", "Intake") == {"orders/*"}
     assert objects("s3:PutObject", "Report") == {"reports/*"}
+    assert objects("s3:GetObject", "Export") == {"orders/*"}
+    assert objects("s3:PutObject", "Export") == {"audit/*"}
     assert objects("s3:GetObject", "Report") == objects("s3:PutObject", "WebShowOrder") == set()
     for function in ("Mail", "WebPlaceRole", "WebPlaceOrder", "WebApiStatus"):
         assert not [one for one in statements(stack, under=function) if "s3" in json.dumps(one["Action"])]
@@ -79,6 +81,14 @@ def test_the_report_runs_at_two_in_the_shops_own_time(stack: cdk.Stack) -> None:
     schedule = only(stack, "AWS::Scheduler::Schedule")
     assert schedule["ScheduleExpression"] == "cron(0 2 * * ? *)"
     assert (schedule["ScheduleExpressionTimezone"], schedule["State"]) == ("Europe/Berlin", "ENABLED")
+
+
+def test_the_books_are_streamed_to_principals_of_iam(stack: cdk.Stack) -> None:
+    url = only(stack, "AWS::Lambda::Url")
+    assert (url["AuthType"], url["InvokeMode"]) == ("AWS_IAM", "RESPONSE_STREAM")
+    assert environment(stack, under="Export")["TASK_STREAMING_HANDLER"] == "sample_app.export:books"
+    assert routes(stack, "Export") == set()
+    assert not [one for one in resources(stack, "AWS::Lambda::Permission") if "FunctionUrl" in one["Action"]]
 
 
 def test_what_the_file_says_of_all_tasks_holds_for_every_function(stack: cdk.Stack) -> None:
