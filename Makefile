@@ -25,7 +25,7 @@ types: $(VENV)/.ready ## Check types with mypy --strict and pyright
 	$(BIN)/pyright
 synth: $(VENV)/.ready ## Synthesize sample_app with CloudFormation's own template validation on
 	$(BIN)/tasks synth --validate
-bench: $(VENV)/.ready ## Measure imports and messages beside their floor
+bench: $(VENV)/.ready ## measure imports, messages and answers beside their floor
 	$(BIN)/python -m benchmarks
 lock: ## Choose newer dependencies and write the lock files
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv

@@ -1,4 +1,4 @@
-"""Answers on Lambda's own runtime client: processor time of an early one, first byte of a stream, memory of a large one.
+"""Answers on Lambda's own runtime client: processor time of an early one, first byte, memory of a large one.
 
 Each beside an ordinary handler on the same client, in turns. What is measured is the function's process; the Lambda
 Runtime API that drives it is in this one.
@@ -24,6 +24,18 @@ def ordinary(event, context):
     if event == "cpu":
         return time.process_time()
     return {"echoedMessage": event["message"]}
+"""
+_IMPORTING_CODE = """
+import time
+import runtime_lib
+
+started = time.perf_counter()
+from runtime_lib.streaming import answering, handlers, hook
+hook.install()
+elapsed = time.perf_counter() - started
+
+def ordinary(event, context):
+    return elapsed
 """
 _STREAMING_CODE = """
 import time
@@ -53,11 +65,11 @@ def first(event, output):
     output.write("more")
 """
 _EVENT = {"message": "Hello Background Tasks"}
-_ROUNDS = 8
-_PARTS = 3_200
+_ROUNDS, _STARTS = 20, 5
 _MEBIBYTES = 200
+_PARTS = 16 * _MEBIBYTES
 """Of 64 KiB each."""
-_MOST_TIMES_ORDINARY, _MOST_MILLISECONDS, _MOST_MEBIBYTES = 1.1, 2, 20
+_MOST_TIMES_ORDINARY, _MOST_MILLISECONDS, _MOST_MEBIBYTES, _MOST_IMPORT_MILLISECONDS = 1.1, 2, 20, 10
 
 
 def measure(invocations: int) -> Iterator[Figure]:
@@ -67,6 +79,7 @@ def measure(invocations: int) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name, ExitStack() as stack:
         root = Path(name)
         (root / "ordinary.py").write_text(_CODE)
+        (root / "importing.py").write_text(_IMPORTING_CODE)
         (root / "shop.py").write_text(_STREAMING_CODE)
         (root / "runtime_lib").symlink_to(_ROOT / "runtime_lib")
 
@@ -80,6 +93,11 @@ def measure(invocations: int) -> Iterator[Figure]:
         yield _early_answer(function("ordinary.ordinary"), streaming("early"), invocations)
         yield _first_byte(streaming("first"), invocations)
         yield from _large_answer(streaming("large"))
+        seconds = [float(function("importing.ordinary").exchange({}).post.body) for _ in range(_STARTS)]
+        # (the first writes the bytecode)
+        yield Figure(
+            "hook into the runtime client, import", "ms", min(seconds) * 1e3, promise=_MOST_IMPORT_MILLISECONDS
+        )
 
 
 def _early_answer(ordinary: FunctionProcess, early: FunctionProcess, invocations: int) -> Figure:

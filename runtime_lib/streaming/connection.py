@@ -21,6 +21,8 @@ _STREAMED = (
 _GONE, _TOO_LARGE = 410, 413
 _LARGE = 65_536
 """Bytes of a chunk that is not copied to be sent in one piece with its frame."""
+_ANSWER = 2_048
+"""More bytes than the Runtime API's answer has."""
 _DEFAULT_PORT = 80
 _END_OF_HEADERS = b"\r\n\r\n"
 
@@ -97,7 +99,7 @@ class Connection:
 
     def _received(self) -> bytes:
         assert self._socket is not None
-        received = self._socket.recv(_LARGE)
+        received = self._socket.recv(_ANSWER)
         if not received:
             raise ConnectionResetError("the Runtime API closed the connection")
         return received

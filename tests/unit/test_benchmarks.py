@@ -8,7 +8,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.figures import Figure, table
 
-FEW = ["--processes", "1", "--rounds", "1"]
+FEW = ["--processes", "1", "--rounds", "1", "--invocations", "1"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's peak of memory")
@@ -20,6 +20,10 @@ def test_every_promise_has_a_figure(capsys: pytest.CaptureFixture[str]) -> None:
         ("import runtime_lib, memory", 14),
         ("encode", 1.5),
         ("decode, validate, call", 2),
+        ("early answer, processor time", 1.1),
+        ("first byte after the first write, median", 2),
+        ("200 MiB streamed, memory", 20),
+        ("hook into the runtime client, import", 10),
     ]
     assert all(one["value"] > 0 for one in figures)
     assert code == (not all(one["holds"] in {True, None} for one in figures))
@@ -50,4 +54,5 @@ def test_a_promise_is_of_the_ratio_where_there_is_a_floor(figure: Figure, holds:
 def test_a_broken_promise_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.imports.measure", lambda _: [Figure("import", "ms", 50.0, 10.0, 25 / 6)])
     monkeypatch.setattr("benchmarks.messages.measure", lambda _: [])
+    monkeypatch.setattr("benchmarks.streaming.measure", lambda _: [])
     assert main([]) == 1
