@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--processes", type=int, default=15, help="fresh processes per import (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=300, help="rounds per way of a message (default: %(default)s)")
-    parser.add_argument("--invocations", type=int, default=100, help="per round of answers (default: %(default)s)")
+    parser.add_argument("--invocations", type=int, default=50, help="per round of answers (default: %(default)s)")
     options = parser.parse_args(arguments)
     figures = [
         *imports.measure(options.processes),
