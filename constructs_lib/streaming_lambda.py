@@ -159,9 +159,11 @@ class StreamingLambda(DispatchTarget):
     def _check_event_sources(self) -> list[str]:
         everything = self.node.root.node.find_all()
         mine = self.function.function_name
-        # An alias is named after itself.
-        names = [mine] + [
-            each.ref for each in everything if isinstance(each, lambda_.CfnAlias) and each.function_name == mine
+        # An alias and a version are named after themselves.
+        names = [mine, self.function.function_arn] + [
+            each.ref
+            for each in everything
+            if isinstance(each, lambda_.CfnAlias | lambda_.CfnVersion) and each.function_name == mine
         ]
         return [
             f"{mapping.node.path}: an event source has {self.node.path} work on a queue or a stream, where its early "

@@ -286,7 +286,24 @@ def _alias(stack: cdk.Stack, function: lambda_.Function) -> None:
     alias.add_event_source(sources.SqsEventSource(sqs.Queue(stack, "Orders")))
 
 
-@pytest.mark.parametrize("add", [_sqs_source, _mapping, _alias])
+def _arn(stack: cdk.Stack, function: lambda_.Function) -> None:
+    queue = sqs.Queue(stack, "Orders")
+    lambda_.CfnEventSourceMapping(
+        stack, "Mapping", function_name=function.function_arn, event_source_arn=queue.queue_arn
+    )
+
+
+def _version(stack: cdk.Stack, function: lambda_.Function) -> None:
+    queue, arn = sqs.Queue(stack, "Orders"), function.current_version.function_arn
+    lambda_.CfnEventSourceMapping(stack, "Mapping", function_name=arn, event_source_arn=queue.queue_arn)
+
+
+def _other_stack(stack: cdk.Stack, function: lambda_.Function) -> None:
+    other = cdk.Stack(cdk.App.of(stack), "Other")
+    lambda_.EventSourceMapping(other, "Mapping", target=function, event_source_arn=sqs.Queue(other, "Orders").queue_arn)
+
+
+@pytest.mark.parametrize("add", [_sqs_source, _mapping, _alias, _arn, _version, _other_stack])
 def test_an_event_source_of_a_queue_is_refused_with_the_reason(add: Any) -> None:
     stack = new_stack()
     add(stack, add_export(stack).function)
