@@ -34,6 +34,7 @@ def audit():
     print("audited")
 
 def count(customer, *, item):
+    time.sleep(0.2)
     print(f"counted {item} of {customer}")
 """
 
@@ -87,4 +88,5 @@ def test_what_a_task_behind_an_api_leaves_is_done_after_its_answer(folder: Path)
     with RuntimeApi() as api, api.function(contract.API_TASK_HANDLER, folder, variables) as process:
         exchange = process.exchange(event)
         assert b"ordered" in exchange.post.body
+        assert exchange.ended_at - exchange.post.at > 0.15
         assert "counted tea of Ann" in process.output()
