@@ -149,6 +149,15 @@ def test_several_workers_of_one_environment_do_not_meet(api: RuntimeApi, code: P
     assert overlap
 
 
+def test_a_client_that_polls_from_a_thread_is_hooked_into_as_well(api: RuntimeApi, code: Path) -> None:
+    variables = environment("shop:do", AWS_EXECUTION_ENV="AWS_Lambda_python3.13", TASK_BACKGROUND_TIMEOUT="0.2")
+    with api.function(STREAMING_LAMBDA_HANDLER, code, variables) as function:
+        assert function.exchange({"do": "empty writes"}).post.is_streamed
+        assert function.exchange({"do": "sleep on"}).ended_at < 1
+        assert counted(function.output()) == ["BackgroundTimeouts"]
+        assert function.exchange({"do": "text"}).post.kind == "response"
+
+
 # --- Other runtime clients -------------------------------------------------------------------------------------------
 
 
