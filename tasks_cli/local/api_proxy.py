@@ -137,12 +137,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _relay(self, stream: http.client.HTTPResponse) -> None:
         """Send what comes when it comes; a stream that breaks off does so for the client too."""
-        self.close_connection = True
         try:
             while chunk := stream.read1(_CHUNK_BYTES):
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
         except (OSError, http.client.HTTPException) as error:
             self._proxy.tell(f"{self.command} {self.path} broke off: {error}")
+            self.close_connection = True
             return
         self.wfile.write(b"0\r\n\r\n")
 

@@ -146,6 +146,15 @@ def test_tasks_local_serve_hands_on_each_row_when_it_is_written(proxy: ApiProxy,
     assert caller.wait_for("audited")
 
 
+def test_tasks_local_serve_takes_the_next_request_over_the_connection_of_a_stream(proxy: ApiProxy, shop: Field) -> None:
+    connection = http.client.HTTPConnection(proxy.url.partition("//")[2], timeout=15)
+    for _ in range(2):
+        caller = Caller(shop, uuid.uuid4().hex)
+        connection.request("GET", f"/rows?run={caller.run}")
+        assert caller.read(_lines(connection.getresponse())) == ROWS
+    connection.close()
+
+
 def test_tasks_local_serve_breaks_off_where_the_function_does(proxy: ApiProxy, caller: Caller) -> None:
     with (
         _get(proxy.url, f"/rows?run={caller.run}&end=error") as response,
@@ -212,11 +221,20 @@ def test_a_client_sees_that_an_answer_is_not_whole(shop: Field, caller: Caller, 
 
 
 def test_a_function_ends_its_work_for_a_client_that_went_away(shop: Field, caller: Caller) -> None:
-    with _get(str(shop.cloud.url), f"{_url(shop, 'Rows')}?run={caller.run}") as response:
+    with _get(str(shop.cloud.url), f"{_url(shop, 'Rows')}?run={caller.run}&more=200") as response:
         assert next(_lines(response)) == b"row 0"
     for what in (*ROWS, "all"):
         caller.has(what)
     assert caller.wait_for("audited")
+
+
+def test_a_function_that_dies_after_its_answer_is_replaced(shop: Field, caller: Caller) -> None:
+    path = _url(shop, "Rows")
+    with _get(str(shop.cloud.url), f"{path}?run={caller.run}&end=late death".replace(" ", "%20")) as response:
+        assert caller.read(_lines(response)) == ROWS
+    again = Caller(shop, uuid.uuid4().hex)
+    with _get(str(shop.cloud.url), f"{path}?run={again.run}") as response:
+        assert again.read(_lines(response)) == ROWS
 
 
 def test_an_error_before_the_first_byte_is_an_error_of_the_function(shop: Field, caller: Caller) -> None:
