@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from tasks_cli import streaming_check
 from tasks_cli.app import app
 from tasks_cli.errors import CliError, UsageError
-from tasks_cli.streaming_check import measure
+from tasks_cli.streaming_check import Measured, measure
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -88,6 +89,12 @@ def test_an_answer_at_once_is_not(answer: Answer, reason: str) -> None:
         assert str(measure(url, sign=False).buffered).startswith(reason)
 
 
+@pytest.mark.parametrize(("round_trip", "is_streamed"), [(0.001, True), (0.1, False)])
+def test_what_a_network_takes_for_a_large_answer_is_no_stream(round_trip: float, *, is_streamed: bool) -> None:
+    found = Measured(round_trip, 200, None, 1.0, 1.2, chunks=8, size=100_000, longest_pause=round_trip)
+    assert (found.buffered is None) == is_streamed
+
+
 def test_the_query_is_asked_for() -> None:
     asked = []
 
@@ -130,6 +137,21 @@ def test_what_is_no_url_is_refused(url: str) -> None:
 def test_a_signature_for_what_takes_none_is_refused() -> None:
     with pytest.raises(UsageError, match="neither a function URL nor the address of an API"):
         measure("https://example.com/", sign=True)
+
+
+@pytest.mark.parametrize(
+    ("host", "scope"),
+    [
+        ("abc.lambda-url.eu-west-1.on.aws", "eu-west-1/lambda"),
+        ("abc.lambda-url.cn-north-1.on.amazonwebservices.com.cn", "cn-north-1/lambda"),
+        ("abc.execute-api.eu-west-1.amazonaws.com", "eu-west-1/execute-api"),
+        ("abc.execute-api.cn-north-1.amazonaws.com.cn", "cn-north-1/execute-api"),
+    ],
+)
+def test_every_address_of_a_region_is_signed_for_it(host: str, scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    assert f"/{scope}/aws4_request" in streaming_check._signature(f"https://{host}/prod")["Authorization"]
 
 
 @pytest.mark.parametrize(
