@@ -12,7 +12,7 @@ from runtime_lib.log import logger
 from runtime_lib.streaming.metrics import count
 from runtime_lib.streaming.stopping import BackgroundTimeoutError, stop
 
-__all__ = ["BackgroundTimeoutError", "Work", "after_response", "begin", "begin_with", "supervised"]
+__all__ = ["BackgroundTimeoutError", "Work", "after_response", "begin", "begin_with", "run_supervised"]
 
 P = ParamSpec("P")
 
@@ -117,40 +117,54 @@ def begin_with(context: Any) -> Work:
 def _call(work: Work, call: _Call) -> None:
     result = call.function(*call.args, **call.kwargs)
     if isinstance(result, CoroutineType):
-        from runtime_lib.handlers._running import run_in_loop
-
-        run_in_loop(supervised(result, work))
+        run_supervised(result, work)
 
 
-async def supervised(
-    coroutine: Coroutine[Any, Any, Any], work: Work, done: Callable[[Any], None] = lambda _: None
-) -> None:
+def _nothing(_: Any = None) -> None:
+    pass
+
+
+def run_supervised(coroutine: Coroutine[Any, Any, Any], work: Work, done: Callable[[Any], None] = _nothing) -> None:
     """Run a coroutine, call ``done`` with its result, and wait for the asyncio tasks that it has started.
 
     They would stand still when the environment is frozen, and run on in the next invocation.
 
     Raises:
         BackgroundTimeoutError: it was asked to stop.
+        TaskError: it was cancelled by somebody else.
         Exception: the coroutine's.
     """
+    from runtime_lib.handlers._running import run_in_loop
+
+    # An exception out of nowhere would tear the event loop, and leave what it runs to the next invocation.
+    stop.cancel = _nothing
+    try:
+        run_in_loop(_supervised(coroutine, work, done))
+    finally:
+        stop.cancel = None
+
+
+async def _supervised(coroutine: Coroutine[Any, Any, Any], work: Work, done: Callable[[Any], None]) -> None:
     import asyncio
 
     this, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert this is not None
     before = asyncio.all_tasks()
     stop.cancel = lambda: loop.call_soon_threadsafe(this.cancel)
+    if stop.asked:
+        this.cancel()
     try:
         done(await coroutine)
         while started := asyncio.all_tasks() - before:
             for result in await asyncio.gather(*started, return_exceptions=True):
                 if isinstance(result, Exception):
                     work.failed("an asyncio task", result)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as error:
         if stop.asked:
             raise BackgroundTimeoutError from None
-        raise
+        raise TaskError(f"{coroutine.__qualname__} was cancelled, and not by this library") from error
     finally:
-        stop.cancel = None
+        stop.cancel = _nothing
         if started := asyncio.all_tasks() - before:
             for task in started:
                 task.cancel()

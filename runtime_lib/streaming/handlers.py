@@ -4,12 +4,12 @@ import json
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextvars import copy_context
 from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_args
+from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
 from runtime_lib.arguments import Signature, unwrapped
 from runtime_lib.errors import ArgumentError, TaskDefinitionError
 from runtime_lib.json_arguments import json_converter
-from runtime_lib.streaming.background import Work, supervised
+from runtime_lib.streaming.background import Work, run_supervised
 from runtime_lib.streaming.context import StreamingContext
 from runtime_lib.streaming.forms import is_http
 from runtime_lib.streaming.writer import ResponseWriter
@@ -19,7 +19,7 @@ __all__ = ["StreamingHandler", "background_handler", "streaming_handler"]
 P = ParamSpec("P")
 R = TypeVar("R")
 _Role = Literal["event", "output", "context"]
-_ROLES: tuple[_Role, ...] = get_args(_Role)
+_NAMES: dict[str, _Role] = {"output": "output", "context": "context"}
 _TYPES: dict[str, _Role] = {"ResponseWriter": "output", "StreamingContext": "context", "LambdaContext": "context"}
 _GENERATOR, _ASYNC_GENERATOR, _VARIADIC = 0x20, 0x200, 0x04 | 0x08
 """Flags of code objects. (https://docs.python.org/3/library/inspect.html#code-objects-bit-flags)"""
@@ -118,9 +118,7 @@ class StreamingHandler(Generic[P, R]):
         if isinstance(result, AsyncGeneratorType):
             result = _write_all_async(result, output)
         if isinstance(result, CoroutineType):
-            from runtime_lib.handlers._running import run_in_loop
-
-            run_in_loop(supervised(result, work, done))
+            run_supervised(result, work, done)
             return
         done(result)
 
@@ -130,10 +128,7 @@ class StreamingHandler(Generic[P, R]):
         for name in names:
             annotation = definition.__annotations__.get(name, "")
             written = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-            role = _TYPES.get(written.rpartition(".")[2])
-            if role is None:
-                role = name if name in {"output", "context"} else "event"  # type: ignore[assignment]
-            assert role is not None
+            role = _TYPES.get(written.rpartition(".")[2]) or _NAMES.get(name, "event")
             if role in roles:
                 raise self._wrong(f"has two for the {role}")
             roles.append(role)

@@ -63,19 +63,28 @@ class Invocation:
 
     def post_invocation_error(self, request_id: str, error: str, *arguments: Any, **named: Any) -> None:
         """Send an error the way that what has been sent leaves; the runtime client has logged it."""
-        state = self.writer.state if self.writer else None
         if self.writer is None:
             self._client.post_invocation_error(request_id, error, *arguments, **named)
             return
         try:
-            if state == "finished":
-                count(METRIC_BACKGROUND_FAILURES, self.request_id)
-            elif state == "streaming" and self.writer.fail(json.loads(error)["errorType"], error.encode()):
-                pass
-            elif state != "refused":
+            is_told = self._is_told(self.writer, error)
+            if not is_told:
                 self._client.post_invocation_error(request_id, error, *arguments, **named)
         except Exception as refusal:  # noqa: BLE001  (the client's own have no type; a stale one must not end the process)
             logger.warning("the error of %s was not taken: %s", self.request_id, refusal)
+
+    def _is_told(self, writer: ResponseWriter, error: str) -> bool:
+        """Whether all that can be done about an error is done."""
+        match writer.state:
+            case "finished":
+                count(METRIC_BACKGROUND_FAILURES, self.request_id)
+                return True
+            case "streaming":
+                return writer.fail(json.loads(error)["errorType"], error.encode())
+            case "refused":
+                return True
+            case _:
+                return False
 
 
 _current: Invocation | None = None
@@ -103,9 +112,9 @@ def install() -> bool:
     original = getattr(bootstrap, "handle_event_request", None)
     code = getattr(original, "__code__", None)
     names = code.co_varnames[: code.co_argcount] if code else ()
-    native = [name for name in (*vars(bootstrap), *vars(LambdaRuntimeClient)) if "streaming" in name.lower()]
+    native = [name for name in (*dir(bootstrap), *dir(LambdaRuntimeClient)) if "stream" in name.lower()]
     if native:
-        return _is_not(f"this runtime client streams by itself ({native[0]}), and needs a newer lambda-task-constructs")
+        return _is_not(f"this runtime client streams by itself ({native[0]}), and needs a newer runtime_lib")
     if original is None or names[: len(_FIRST)] != _FIRST or _DEADLINE not in names:
         return _is_not(f"this runtime client is another than the known ones: handle_event_request{names}")
     missing = {"post_invocation_result", "post_invocation_error", "marshaller"} - set(dir(LambdaRuntimeClient))

@@ -75,7 +75,10 @@ class Stop:
         try:
             if self.asked:
                 raise BackgroundTimeoutError
-            return function(*arguments)
+            result = function(*arguments)
+            if self.asked:  # and has swallowed it
+                raise BackgroundTimeoutError
+            return result
         finally:
             self._is_inside = False
 

@@ -28,6 +28,7 @@ class Channel(Protocol):
 
     def fail(self, error_type: str, description: bytes) -> bool:
         """End a streamed answer with an error, as JSON; False: nothing of the answer has been sent."""
+        ...
 
 
 class Head(NamedTuple):
@@ -60,6 +61,7 @@ class Form(Protocol):
 
     def fail(self, error_type: str, description: bytes) -> bool:
         """End a streamed answer with an error, as JSON; False: nothing of the answer has been sent."""
+        ...
 
 
 class ResponseWriter:
