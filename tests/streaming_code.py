@@ -123,6 +123,15 @@ def do(event, output: ResponseWriter, context: StreamingContext) -> None:
         raise LookupError("no such order")
     elif what == "http error":
         raise HttpError(404, "there is no such order", {"X-Shop": "1"})
+    elif what == "no text":
+        output.write(3)
+    elif what == "cancelled queue":
+        after_response(cancel_itself)
+        after_response(audit, "the rest")
+        output.respond("ok")
+    elif what == "queued cleanup":
+        after_response(clean_up_slowly)
+        output.respond("ok")
     elif what == "json response":
         output.respond(JsonResponse({"ok": True}, 202))
     elif what == "proxy dict":
@@ -199,6 +208,24 @@ async def outlast(seconds):
         print("cancelled")
         raise
 
+async def cancel_itself():
+    raise asyncio.CancelledError
+
+async def exit_soon():
+    sys.exit(3)
+
+async def clean_up_slowly():
+    """Fails, while what it has started takes longer to clean up than there is time."""
+    async def stubborn():
+        try:
+            await asyncio.sleep(30)
+        finally:
+            await asyncio.sleep(0.6)
+            print("cleaned up")
+    asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    raise LookupError("no such order")
+
 async def fail_soon():
     await asyncio.sleep(0.01)
     raise LookupError("in a task")
@@ -221,6 +248,25 @@ async def work_async(event, output):
     elif event["do"] == "queue":
         after_response(audit_async, seen.get())
         output.respond("ok")
+    elif event["do"] == "cancelled":
+        await cancel_itself()
+    elif event["do"] == "cancelled after":
+        output.respond("ok")
+        await cancel_itself()
+    elif event["do"] == "swallow":
+        output.respond("ok")
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            print("swallowed")
+    elif event["do"] == "exit in a task":
+        output.respond("ok")
+        asyncio.create_task(exit_soon())
+        try:
+            await asyncio.sleep(0.2)
+            print("this is not of the next invocation")
+        finally:
+            print("ended")
 '''
 
 PLAIN = """

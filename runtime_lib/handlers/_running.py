@@ -32,4 +32,9 @@ def run_in_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
         _runner = Runner()
     # (by default every run has the context variables of the first)
-    return _runner.run(coroutine, context=copy_context())
+    try:
+        return _runner.run(coroutine, context=copy_context())
+    except SystemExit:  # of a task that nobody awaits, too: the others would run on in the next event
+        _runner.close()
+        _runner = None
+        raise

@@ -148,6 +148,50 @@ def test_an_async_handler_that_fails_leaves_nothing_running(async_function: Func
     assert "cancelled" in async_function.output()
 
 
+def test_an_async_handler_that_is_cancelled_has_failed_and_the_process_lives(async_function: FunctionProcess) -> None:
+    post = async_function.exchange({"do": "cancelled"}).post
+    assert post.kind == "error"
+    assert "was cancelled" in json.loads(post.body)["errorMessage"]
+    async_function.output()
+    assert async_function.exchange({"do": "cancelled after"}).post.body == b'"ok"'
+    assert counted(async_function.output()) == ["BackgroundFailures"]
+
+
+def test_async_work_that_swallows_its_cancellation_is_counted_all_the_same(async_function: FunctionProcess) -> None:
+    async_function.output()
+    assert async_function.exchange({"do": "swallow"}).ended_at < 1.2
+    output = async_function.output()
+    assert "swallowed" in output
+    assert counted(output) == ["BackgroundTimeouts"]
+
+
+def test_an_asyncio_task_that_exits_leaves_nothing_to_the_next_invocation(async_function: FunctionProcess) -> None:
+    async_function.output()
+    assert async_function.exchange({"do": "exit in a task"}).post.body == b'"ok"'
+    output = async_function.output()
+    assert "ended" in output
+    assert counted(output) == ["BackgroundFailures"]
+    async_function.exchange({"do": "outlast"})
+    assert "this is not of the next invocation" not in async_function.output()
+
+
+def test_queued_work_that_is_cancelled_has_failed_and_the_rest_runs(limited: FunctionProcess) -> None:
+    limited.output()
+    assert limited.exchange({"do": "cancelled queue"}).post.body == b'"ok"'
+    output = limited.output()
+    assert "audit the rest" in output
+    assert counted(output) == ["BackgroundFailures"]
+
+
+def test_the_clean_up_of_asyncio_tasks_is_not_torn(limited: FunctionProcess) -> None:
+    limited.output()
+    limited.exchange({"do": "queued cleanup"})
+    output = limited.output()
+    assert "cleaned up" in output
+    assert limited.exchange({"do": "text"}).post.kind == "response"
+    assert "cleaned up" not in limited.output()
+
+
 def test_context_variables_of_async_handlers_end_with_them(async_function: FunctionProcess) -> None:
     async_function.output()
     for _ in range(2):
