@@ -125,6 +125,8 @@ def do(event, output: ResponseWriter, context: StreamingContext) -> None:
         raise HttpError(404, "there is no such order", {"X-Shop": "1"})
     elif what == "no text":
         output.write(3)
+    elif what == "one cookie":
+        output.start(cookies="a=1")
     elif what == "cancelled queue":
         after_response(cancel_itself)
         after_response(audit, "the rest")

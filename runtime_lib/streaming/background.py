@@ -1,6 +1,6 @@
 """Work that runs once the answer is out."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextvars import copy_context
 from time import time
 from types import CoroutineType
@@ -124,7 +124,9 @@ def _nothing(_: Any = None) -> None:
     pass
 
 
-def run_supervised(coroutine: Coroutine[Any, Any, Any], work: Work, done: Callable[[Any], None] = _nothing) -> None:
+def run_supervised(
+    coroutine: "CoroutineType[Any, Any, Any]", work: Work, done: Callable[[Any], None] = _nothing
+) -> None:
     """Run a coroutine, call ``done`` with its result, and wait for the asyncio tasks that it has started.
 
     They would stand still when the environment is frozen, and run on in the next invocation.
@@ -144,7 +146,7 @@ def run_supervised(coroutine: Coroutine[Any, Any, Any], work: Work, done: Callab
         stop.cancel = None
 
 
-async def _supervised(coroutine: Coroutine[Any, Any, Any], work: Work, done: Callable[[Any], None]) -> None:
+async def _supervised(coroutine: "CoroutineType[Any, Any, Any]", work: Work, done: Callable[[Any], None]) -> None:
     import asyncio
 
     this, loop = asyncio.current_task(), asyncio.get_running_loop()

@@ -101,8 +101,11 @@ class ResponseWriter:
 
         Raises:
             ResponseStateError: the response has begun already.
+            TypeError: the cookies are one string.
         """
         self._expect("start", "new")
+        if isinstance(cookies, str):
+            raise TypeError(f"start() takes a list of cookies, given the str {cookies!r}: write [{cookies!r}]")
         self._head = Head(status, {name: str(value) for name, value in (headers or {}).items()}, tuple(cookies))
         self.state = "started"
 
@@ -112,8 +115,13 @@ class ResponseWriter:
         Raises:
             ResponseStateError: the response is finished.
             ResponseRefusedError: nobody takes it any more.
+            TypeError: it is neither text nor bytes.
         """
         self._expect("write", "new", "started", "streaming")
+        if not isinstance(data, (str, bytes, bytearray, memoryview)):  # (of an int, bytes() makes so many zeros)
+            raise TypeError(
+                f"a part of an answer is str or bytes, given the {type(data).__name__} {data!r:.80}: encode it"
+            )
         encoded = data.encode() if isinstance(data, str) else bytes(data)
         if self.state == "streaming":
             if encoded:

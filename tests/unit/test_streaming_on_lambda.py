@@ -258,6 +258,15 @@ def test_a_status_after_the_first_write_is_an_error_of_the_stream(shop: Function
     shop.output()
 
 
+def test_a_part_that_is_neither_text_nor_bytes_is_an_error_that_says_so(shop: FunctionProcess) -> None:
+    post = do(shop, "no text").post
+    assert post.kind == "error"
+    assert "a part of an answer is str or bytes, given the int 3" in json.loads(post.body)["errorMessage"]
+    post = do(shop, "one cookie").post
+    assert "start() takes a list of cookies, given the str 'a=1'" in json.loads(post.body)["errorMessage"]
+    shop.output()
+
+
 @pytest.mark.parametrize("what", ["rows", "text", "raise before", "raise during", "write on after refusal"])
 def test_a_stale_invocation_is_logged_and_the_process_lives(shop: FunctionProcess, what: str) -> None:
     exchange = do(shop, what, refuse="gone")
