@@ -40,10 +40,24 @@ class Reader:
         self.prelude: dict[str, Any] = {}
         self._loop = asyncio.get_running_loop()
         self._chunks: asyncio.Queue[bytes | Error | None] = asyncio.Queue(WAITING_CHUNKS)
+        self._is_gone = False
+        request = asyncio.current_task()
+        assert request
+        request.add_done_callback(self._leave)
 
     def put(self, chunk: bytes | Error | None) -> None:
         """Give the caller a chunk, or at last None or the error that ended it; from another thread."""
-        asyncio.run_coroutine_threadsafe(self._chunks.put(chunk), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._put(chunk), self._loop).result()
+
+    async def _put(self, chunk: bytes | Error | None) -> None:
+        if not self._is_gone:
+            await self._chunks.put(chunk)
+
+    def _leave(self, _: object) -> None:
+        """Have the function go on where the answer ended before it did."""
+        self._is_gone = True
+        while not self._chunks.empty():
+            self._chunks.get_nowait()
 
     async def get(self) -> bytes | Error | None:
         """The next chunk."""

@@ -228,6 +228,14 @@ def test_a_function_ends_its_work_for_a_client_that_went_away(shop: Field, calle
     assert caller.wait_for("audited")
 
 
+def test_a_function_ends_its_work_for_an_answer_that_cannot_be_sent(shop: Field, caller: Caller) -> None:
+    for what in (*ROWS, "all"):
+        caller.has(what)
+    with _get(str(shop.cloud.url), f"{_url(shop, 'Rows')}?run={caller.run}&more=200&type=two%0Alines") as response:
+        assert response.status == 500
+    assert caller.wait_for("audited")
+
+
 def test_a_function_that_dies_after_its_answer_is_replaced(shop: Field, caller: Caller) -> None:
     path = _url(shop, "Rows")
     with _get(str(shop.cloud.url), f"{path}?run={caller.run}&end=late death".replace(" ", "%20")) as response:
