@@ -47,16 +47,20 @@ def answer_collected(handler: "StreamingHandler[..., Any]", event: Any, context:
     form: Form = Enveloped(collected, event) if is_http(event) else Plain(collected, _encode)
     work = background.begin_with(context)
     writer = ResponseWriter(form, finished=work.limit)
+    failure: Exception | None = None
     try:
         try:
             _run(handler, event, writer, context, work)
-        except Exception as error:
-            if writer.state != "finished":
-                raise
-            work.failed(handler.name, error)
+        except Exception as error:  # noqa: BLE001  (raised when the work after it is done)
+            if writer.state == "finished":
+                work.failed(handler.name, error)
+            else:
+                failure = error
         work.run()
     finally:
         work.end()
+    if failure:
+        raise failure
     return collected.value
 
 

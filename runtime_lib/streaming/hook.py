@@ -130,16 +130,15 @@ def _is_not(reason: str) -> bool:
 
 
 def _hooked(original: Callable[..., None], names: tuple[str, ...]) -> Callable[..., None]:
-    deadline_at = names.index(_DEADLINE) - len(_FIRST)
-    id_at = names.index(_INVOCATION_ID) - len(_FIRST) if _INVOCATION_ID in names else None
+    client, _, request_id = _FIRST
 
-    def handle_event_request(client: Any, request_handler: Handler, invoke_id: str, *rest: Any) -> None:
+    def handle_event_request(*arguments: Any, **named: Any) -> None:
         global _current  # noqa: PLW0603
-        invocation_id = rest[id_at] if id_at is not None and id_at < len(rest) else None
-        work = background.begin(invoke_id, int(rest[deadline_at]) / 1000)
-        _current = Invocation(client, invoke_id, invocation_id, work)
+        given = dict(zip(names, arguments, strict=False)) | named
+        work = background.begin(given[request_id], int(given[_DEADLINE]) / 1000)
+        _current = given[client] = Invocation(given[client], given[request_id], given.get(_INVOCATION_ID), work)
         try:
-            original(_current, request_handler, invoke_id, *rest)
+            original(**given)
             work.run()
         finally:
             _current = None

@@ -35,6 +35,13 @@ of_before = bootstrap.handle_event_request
 bootstrap.handle_event_request = lambda *everything: of_before(*everything)
 from runtime_lib.handlers.streaming_lambda import handler
 """
+NAMING_CLIENT = """
+from awslambdaric import bootstrap
+names = bootstrap.handle_event_request.__code__.co_varnames
+from runtime_lib.handlers.streaming_lambda import handler
+hooked = bootstrap.handle_event_request
+bootstrap.handle_event_request = lambda first, *rest: hooked(first, **dict(zip(names[1:], rest)))
+"""
 STREAMING_CLIENT = """
 from awslambdaric import bootstrap
 bootstrap.post_streaming_response = print
@@ -47,6 +54,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = write_code(tmp_path_factory.mktemp("code"))
     (root / "snapped.py").write_text(SNAPPED)
     (root / "unknown_client.py").write_text(UNKNOWN_CLIENT)
+    (root / "naming_client.py").write_text(NAMING_CLIENT)
     (root / "streaming_client.py").write_text(STREAMING_CLIENT)
     return root
 
@@ -201,6 +209,19 @@ def test_an_unknown_runtime_client_gets_errors_as_errors(fallback: FunctionProce
     output = fallback.output()
     assert "LookupError: the audit failed" in output
     assert counted(output) == ["BackgroundFailures"]
+
+
+def test_an_unknown_runtime_client_runs_queued_work_whatever_the_answer_is(fallback: FunctionProcess) -> None:
+    fallback.output()
+    assert fallback.exchange({"do": "queue and fail"}).post.kind == "error"
+    assert "audit failed" in fallback.output()
+
+
+def test_a_runtime_client_may_name_its_arguments(api: RuntimeApi, code: Path) -> None:
+    with api.function("naming_client.handler", code, environment("shop:do")) as function:
+        exchange = function.exchange({"do": "rows"})
+    assert exchange.post.is_streamed
+    assert exchange.post.body == b"0\n1\n2\n"
 
 
 def test_an_unknown_runtime_client_gets_requests_answered(fallback: FunctionProcess) -> None:
