@@ -138,6 +138,9 @@ def do(event, output: ResponseWriter, context: StreamingContext) -> None:
         output.respond(JsonResponse({"ok": True}, 202))
     elif what == "proxy dict":
         output.respond({"statusCode": 302, "headers": {"location": "/"}, "cookies": ["a=1"], "body": "b\\u00e4"})
+    elif what == "several":
+        several = {"Vary": ["a", "b"], "Set-Cookie": ["c=1", "d=2"]}
+        output.respond({"statusCode": 200, "multiValueHeaders": several, "body": "ok"})
     elif what == "bytes":
         output.respond(b"\\x89PNG")
     elif what == "text":

@@ -28,7 +28,8 @@ def is_http(event: object) -> bool:
 
 def is_buffered(event: Mapping[str, Any]) -> bool:
     """Whether the sender of a request takes a whole answer only."""
-    if "elb" in event["requestContext"]:
+    context = event["requestContext"]
+    if "elb" in context or ("http" in context and ".execute-api." in str(context.get("domainName"))):  # an HTTP API
         return True
     return "httpMethod" not in event and os.environ.get(ENV_URL_BUFFERED) == "1"
 
@@ -117,18 +118,28 @@ class Plain(_Form):
 
 
 class _HttpForm(_Form):
-    """What both forms for HTTP share: the headers that let pages of other origins read the answer."""
+    """What both forms for HTTP share: headers as the invoker takes them, and those that let other origins read it."""
 
     def __init__(self, channel: Channel, event: dict[str, Any]) -> None:
         super().__init__(channel)
         self._event = event
 
-    def _allow_origin(self, answer: _Answer) -> None:
-        if "httpMethod" in self._event and os.environ.get(ENV_API_CORS):
-            from runtime_lib.api.responses import allow_origin
-            from runtime_lib.events.api import ApiEvent
+    def _for_invoker(self, answer: _Answer) -> _Answer:
+        if "httpMethod" in self._event:
+            if os.environ.get(ENV_API_CORS):
+                from runtime_lib.api.responses import allow_origin
+                from runtime_lib.events.api import ApiEvent
 
-            allow_origin(ApiEvent(self._event), answer.headers, answer.several)
+                allow_origin(ApiEvent(self._event), answer.headers, answer.several)
+            return answer
+        # A function URL knows one value of each header, and cookies apart from them.
+        headers, cookies = dict(answer.headers), list(answer.cookies)
+        for name, values in answer.several.items():
+            if name.lower() == "set-cookie":
+                cookies += values
+            else:
+                headers[name] = ", ".join(values)
+        return answer._replace(headers=headers, several={}, cookies=cookies)
 
 
 class Prelude(_HttpForm):
@@ -145,7 +156,7 @@ class Prelude(_HttpForm):
         self._channel.open(_WITH_PRELUDE, self._prelude(_Answer.streamed(head, content_type)) + first)
 
     def _prelude(self, answer: _Answer) -> bytes:
-        self._allow_origin(answer)
+        answer = self._for_invoker(answer)
         prelude: dict[str, Any] = {"statusCode": answer.status, "headers": answer.headers, "cookies": answer.cookies}
         if answer.several:
             prelude["multiValueHeaders"] = answer.several
@@ -183,7 +194,7 @@ class Enveloped(_HttpForm):
         return False
 
     def _send(self, answer: _Answer) -> None:
-        self._allow_origin(answer)
+        answer = self._for_invoker(answer)
         headers, several, cookies = answer.headers, dict(answer.several), answer.cookies
         envelope: dict[str, Any] = {"statusCode": answer.status, "headers": headers}
         if cookies and "httpMethod" in self._event:

@@ -150,6 +150,22 @@ def test_a_url_that_is_not_in_streaming_mode_gets_a_whole_answer(api: RuntimeApi
     assert json.loads(load_balancer.body)["multiValueHeaders"] == {"Set-Cookie": ["a=1", "b=2; Secure"]}
 
 
+def test_an_http_api_which_takes_no_stream_gets_a_whole_answer(shop: FunctionProcess) -> None:
+    context = URL_EVENT["requestContext"] | {"domainName": "x.execute-api.us-east-1.amazonaws.com"}  # type: ignore[operator]
+    post = shop.exchange({**URL_EVENT, "headers": {"do": "rows"}, "requestContext": context}).post
+    assert not post.is_streamed
+    assert json.loads(post.body)["body"] == "0\n1\n2\n"
+    shop.output()
+
+
+def test_a_url_gets_several_values_of_a_header_as_it_takes_them_and_an_api_as_they_are(shop: FunctionProcess) -> None:
+    head, _ = head_and_body(ask(shop, "several").post)
+    assert head == {"statusCode": 200, "headers": {"Vary": "a, b"}, "cookies": ["c=1", "d=2"]}
+    request = {"httpMethod": "GET", "headers": {"do": "several"}, "requestContext": {"resourceId": "x"}}
+    head, _ = head_and_body(shop.exchange(request).post)
+    assert head["multiValueHeaders"] == {"Vary": ["a", "b"], "Set-Cookie": ["c=1", "d=2"]}
+
+
 def test_nothing_written_sends_no_empty_chunk(shop: FunctionProcess) -> None:
     assert [chunk.data for chunk in do(shop, "empty writes").post.chunks] == [b"one", b"two"]
     head, body = head_and_body(ask(shop, "empty writes").post)
