@@ -215,6 +215,10 @@ class DispatchTarget(Construct):
             ValueError: ``grantee`` is in another account or region, cannot be given a permission, or has a route to
                 another server of the same task or namespace; or nothing is dispatched here.
         """
+        if not self.address.routes and self.address.task is None:
+            raise ValueError(
+                f"{self.node.path}: it serves no task, and nothing is dispatched here: invoke its function"
+            )
         if not self.address.routes:
             raise ValueError(
                 f"{self.node.path}: {self.address.task!r} is run by what happens, and nothing is dispatched here: "

@@ -90,6 +90,14 @@ def check_function_url(
 
 
 def _check_cors(scope: Construct, cors: lambda_.FunctionUrlCorsOptions | None) -> None:
+    if not isinstance(cors, lambda_.FunctionUrlCorsOptions | None):
+        raise refusal(
+            scope,
+            "function_url.cors",
+            given=repr(cors),
+            allowed="aws_lambda.FunctionUrlCorsOptions",
+            remedy="write FunctionUrlCorsOptions(allowed_origins=[…])",
+        )
     if cors and cors.allow_credentials and "*" in (cors.allowed_origins or ()):
         raise refusal(
             scope,

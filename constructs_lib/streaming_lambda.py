@@ -99,7 +99,7 @@ class StreamingLambda(DispatchTarget):
                 authorization_scopes=authorization_scopes,
                 api_key_required=api_key_required,
             )
-            if api and path
+            if api is not None and path is not None
             else None
         )
 

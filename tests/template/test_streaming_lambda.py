@@ -74,6 +74,12 @@ def test_the_function_may_dispatch_what_is_to_be_repeated() -> None:
     assert allowed(stack, "sqs:SendMessage", under="Export")
 
 
+def test_nothing_is_dispatched_to_it() -> None:
+    stack = new_stack()
+    with pytest.raises(ValueError, match=r"^Shop/Export: it serves no task"):
+        add_export(stack).grant_dispatch(add_plain_function(stack))
+
+
 # --- Function URLs ---------------------------------------------------------------------------------------------------
 
 
@@ -157,6 +163,7 @@ def test_other_origins_are_passed_to_the_url() -> None:
         (FunctionUrlSettings(auth="NONE"), "function_url.auth is 'NONE', allowed is 'iam' or 'none'"),
         (FunctionUrlSettings(invoke_mode="STREAM"), "function_url.invoke_mode is 'STREAM'"),
         ("https://example.com", "allowed is True, False or FunctionUrlSettings"),
+        (FunctionUrlSettings(cors={"allowed_origins": ["*"]}), "function_url.cors is {.*write FunctionUrlCorsOptions"),  # type: ignore[arg-type]
         (
             FunctionUrlSettings(
                 cors=lambda_.FunctionUrlCorsOptions(allowed_origins=["*"], allow_credentials=True),
@@ -187,6 +194,13 @@ def test_a_method_of_an_api_streams_as_long_as_the_function_runs() -> None:
     assert literal(permission["SourceArn"]).endswith("/prod/GET/export/*")
     assert export.method is not None
     assert literal(stack.resolve(export.url)).endswith("/export/{year}")
+
+
+def test_a_timeout_that_is_known_at_deployment_ends_the_stream_by_itself() -> None:
+    stack = new_stack()
+    timeout = cdk.CfnParameter(stack, "Seconds", type="Number").value_as_number
+    add_export(stack, api=add_api(stack), path="/export", timeout=SECONDS(timeout))
+    assert only(stack, "AWS::ApiGateway::Method")["Integration"]["TimeoutInMillis"] == 900_000
 
 
 def test_the_metadata_tells_that_the_method_streams() -> None:
@@ -227,10 +241,13 @@ def test_what_only_a_method_has_is_refused_without_an_api(arguments: dict[str, A
         add_export(new_stack(), **arguments)
 
 
-def test_an_api_without_a_path_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"), [({}, "path is not set, and api is"), ({"path": ""}, "path is ''")], ids=["none", "empty"]
+)
+def test_an_api_without_a_path_is_refused(arguments: dict[str, Any], message: str) -> None:
     stack = new_stack()
-    with pytest.raises(ValueError, match=r"^Shop/Export: path is not set, and api is"):
-        add_export(stack, api=add_api(stack))
+    with pytest.raises(ValueError, match=f"^Shop/Export: {message}"):
+        add_export(stack, api=add_api(stack), **arguments)
 
 
 def test_a_method_that_is_taken_is_refused() -> None:
