@@ -123,6 +123,9 @@ def do(event, output: ResponseWriter, context: StreamingContext) -> None:
         raise LookupError("no such order")
     elif what == "http error":
         raise HttpError(404, "there is no such order", {"X-Shop": "1"})
+    elif what == "leave a thread":
+        threading.Thread(target=answer_late, args=(output,)).start()
+        raise LookupError("no such order")
     elif what == "no text":
         output.write(3)
     elif what == "one cookie":
@@ -179,6 +182,13 @@ def do(event, output: ResponseWriter, context: StreamingContext) -> None:
         output.respond({"pid": os.getpid(), "id": context.request_id})
     else:
         raise ValueError(what)
+
+def answer_late(output):
+    time.sleep(0.2)
+    try:
+        output.respond("of another invocation")
+    except ResponseRefusedError:
+        print("too late")
 
 def blocked():
     """A wait that no signal interrupts, as one of a database's library."""

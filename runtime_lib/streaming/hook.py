@@ -69,6 +69,7 @@ class Invocation:
         try:
             is_told = self._is_told(self.writer, error)
             if not is_told:
+                self.writer.state = "refused"  # for what outlasts the invocation, as a thread may
                 self._client.post_invocation_error(request_id, error, *arguments, **named)
         except Exception as refusal:  # noqa: BLE001  (the client's own have no type; a stale one must not end the process)
             logger.warning("the error of %s was not taken: %s", self.request_id, refusal)

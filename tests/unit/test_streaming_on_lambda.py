@@ -293,6 +293,14 @@ def test_a_stale_invocation_is_logged_and_the_process_lives(shop: FunctionProces
         assert "the invocation has timed out, and its answer is not awaited any more (410)" in output
 
 
+def test_a_thread_that_outlasts_its_invocation_does_not_meet_the_answer_of_the_next(shop: FunctionProcess) -> None:
+    failed = do(shop, "leave a thread")
+    rows = do(shop, "rows")  # 0.45 s of writing
+    assert failed.post.kind == "error"
+    assert (rows.post.body, rows.post.trailers) == (b"0\n1\n2\n", {})
+    assert "too late" in shop.output()
+
+
 def test_a_client_that_went_away_ends_the_stream(shop: FunctionProcess) -> None:
     exchange = do(shop, "stream on", refuse="disconnect")
     assert exchange.posts == []
