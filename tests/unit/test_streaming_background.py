@@ -64,6 +64,8 @@ def limited(code: Path) -> Iterator[FunctionProcess]:
 def async_function(code: Path) -> Iterator[FunctionProcess]:
     variables = environment("shop:work_async", **{ENV_BACKGROUND_TIMEOUT: "0.5"})
     with RuntimeApi() as api, api.function(STREAMING_LAMBDA_HANDLER, code, variables) as function:
+        function.exchange({"do": "queue"})
+        function.output()
         yield function
 
 
