@@ -204,13 +204,13 @@ class _EventParameter:
 
     def _body(self, request: dict[str, Any]) -> Any:
         body = request.get("body") or ""
-        if request.get("isBase64Encoded"):
-            from base64 import b64decode
-
-            body = b64decode(body)
         try:
+            if request.get("isBase64Encoded"):
+                from base64 import b64decode
+
+                body = b64decode(body)
             return json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # (a client may nest it as deep as it likes)
             raise ArgumentError(f"the body of the request is no JSON: {error}") from None
 
 

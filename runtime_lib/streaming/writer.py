@@ -68,6 +68,7 @@ class ResponseWriter:
     """What a handler answers with: `respond` once, or `write` as often as there is something, and `finish`.
 
     Whoever invoked has the answer when `respond` or `finish` returns; the invocation lasts until the handler ends.
+    Only one thread may use it at a time.
     """
 
     __slots__ = ("_finished", "_form", "_head", "state")

@@ -205,6 +205,7 @@ def test_a_typed_event_is_the_invocations_or_the_body_of_a_request(api: RuntimeA
         request = function.exchange({**URL_EVENT, "body": '{"message": "Hello!"}'}).post
         refused = function.exchange({**URL_EVENT, "body": '{"times": 1}'}).post
         no_json = function.exchange({**URL_EVENT, "body": "e30", "isBase64Encoded": False}).post
+        nested = function.exchange({**URL_EVENT, "body": "[" * 100_000}).post
         encoded = function.exchange({**URL_EVENT, "body": "eyJtZXNzYWdlIjogIkhpIn0=", "isBase64Encoded": True}).post
     assert wrong.kind == "error"
     assert json.loads(wrong.body)["errorType"] == "ArgumentError"
@@ -214,6 +215,7 @@ def test_a_typed_event_is_the_invocations_or_the_body_of_a_request(api: RuntimeA
     assert head["statusCode"] == 400
     assert "greet() argument 'event'" in json.loads(body)["message"]
     assert head_and_body(no_json)[0]["statusCode"] == 400
+    assert head_and_body(nested)[0]["statusCode"] == 400
 
 
 # --- Errors ----------------------------------------------------------------------------------------------------------
