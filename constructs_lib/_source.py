@@ -133,12 +133,14 @@ class SourceTree:
         for origin in self._modules.attribute(module, name):
             match origin:
                 case Value(home, ast.FunctionDef() | ast.AsyncFunctionDef() as function) if any(
-                    self._leads_to(home, decorator, _STREAMS) for decorator in function.decorator_list[:1]
+                    self._leads_to(home, decorator, _STREAMS)
+                    for decorator in function.decorator_list[:1]
+                    if not isinstance(decorator, ast.Call)
                 ):
                     return module
             raise TaskReferenceError(
                 f"{reference!r} is no function with @streaming_handler or @background_handler on top: "
-                "put one of them (from runtime_lib) above it"
+                "put one of them (from runtime_lib) above it, without parentheses"
             )
         raise self._missing(reference, module, name)
 

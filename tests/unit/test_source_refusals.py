@@ -270,3 +270,13 @@ def test_modules_outside_the_asset_are_refused(write_tree: WriteTree, refusal: R
         assert "exclude= leaves it out" in refusal(lambda call=call: call("shop.tests"))
         assert "does not exist" in refusal(lambda call=call: call("shop.nowhere"))
         assert "does not exist" in refusal(lambda call=call: call("shop.data"))
+
+
+@pytest.mark.parametrize("decorators", ["@streaming_handler()", "@other\n@streaming_handler", "@other", ""])
+def test_what_is_no_streaming_handler_once_it_is_loaded_is_refused(
+    write_tree: WriteTree, refusal: Refusal, decorators: str
+) -> None:
+    source = f"from runtime_lib import streaming_handler\nfrom elsewhere import other\n{decorators}\ndef rows(): ..."
+    tree = write_tree({"export.py": source})
+    message = refusal(lambda: tree.streaming_handler("shop.export:rows"))
+    assert message.endswith("put one of them (from runtime_lib) above it, without parentheses")
