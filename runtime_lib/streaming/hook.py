@@ -131,15 +131,18 @@ def _is_not(reason: str) -> bool:
 
 
 def _hooked(original: Callable[..., None], names: tuple[str, ...]) -> Callable[..., None]:
-    client, _, request_id = _FIRST
+    deadline_at = names.index(_DEADLINE)
+    id_at = names.index(_INVOCATION_ID) if _INVOCATION_ID in names else len(names)
 
-    def handle_event_request(*arguments: Any, **named: Any) -> None:
+    def handle_event_request(*given: Any, **named: Any) -> None:
         global _current  # noqa: PLW0603
-        given = dict(zip(names, arguments, strict=False)) | named
-        work = background.begin(given[request_id], int(given[_DEADLINE]) / 1000)
-        _current = given[client] = Invocation(given[client], given[request_id], given.get(_INVOCATION_ID), work)
+        if named:
+            given += tuple(named[name] for name in names[len(given) :] if name in named)
+        client, _, request_id = given[: len(_FIRST)]
+        work = background.begin(request_id, int(given[deadline_at]) / 1000)
+        _current = Invocation(client, request_id, given[id_at] if id_at < len(given) else None, work)
         try:
-            original(**given)
+            original(_current, *given[1:])
             work.run()
         finally:
             _current = None
