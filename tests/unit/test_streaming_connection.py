@@ -83,6 +83,7 @@ def test_a_streamed_answer_has_a_connection_of_its_own() -> None:
         streamed.open("text/csv", b"a")
         streamed.write(b"b")
         streamed.close()
+        assert connection._socket is None
         channel(connection).send(b"body", "text/plain")
         connection.close()
     assert api.requests[1].partition(b"\r\n\r\n")[2] == b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n"
