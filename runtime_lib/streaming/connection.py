@@ -50,12 +50,18 @@ class Connection:
         request = f"{head}{self._host}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
         if self._socket:
             try:
-                self.send(request)
-                return self.status()
+                return self._exchange(request)
             except ConnectionError:
-                self.close()  # the other side had, since the last answer: it has not read this
-        self.send(request)
-        return self.status()
+                pass  # the other side had closed it since the last answer: it has not read this
+        return self._exchange(request)
+
+    def _exchange(self, request: bytes) -> int:
+        try:
+            self.send(request)
+            return self.status()
+        except BaseException:  # a signal's, too: what is left of this is not for the next answer
+            self.close()
+            raise
 
     def begin(self, head: str, first: bytes) -> None:
         """Send a request whose body follows, with the first bytes of it, over a connection of its own.
@@ -76,7 +82,13 @@ class Connection:
             host, _, port = self._address.partition(":")
             self._socket = socket.create_connection((host, int(port or _DEFAULT_PORT)))
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.sendall(data)
+        try:
+            self._socket.sendall(data)
+        except ConnectionError:
+            raise
+        except BaseException:  # a signal's: nobody knows how much of it is sent
+            self.close()
+            raise
 
     def status(self) -> int:
         """The status of the answer, after all of it is read.
@@ -185,12 +197,14 @@ class RuntimeApiChannel:
     def _stream(self, data: bytes) -> None:
         try:
             self._connection.send(data)
-        except OSError as error:
+        except ConnectionError as error:
             try:
                 reason = _described(self._connection.status())
             except OSError:
                 reason = str(error)
             raise self._refused(reason) from error
+        except OSError as error:
+            raise self._refused(str(error)) from error
 
     def _check(self, status: int) -> None:
         if not 200 <= status < 300:  # noqa: PLR2004  (HTTP's successes)

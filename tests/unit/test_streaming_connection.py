@@ -1,5 +1,6 @@
 """The connection by which answers go to the Lambda Runtime API, at an API that closes, refuses or vanishes."""
 
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -110,6 +111,50 @@ def test_what_is_not_taken_says_why(answer: bytes, reason: str) -> None:
         streamed.open("text/plain", b"part")
         with pytest.raises(ResponseRefusedError, match=reason):
             streamed.close()
+
+
+@pytest.mark.parametrize("kind", [TimeoutError, LookupError])
+def test_a_part_that_a_signal_tears_ends_the_stream_and_waits_for_nobody(kind: type[Exception]) -> None:
+    def interrupt(*_: object) -> None:
+        raise kind("the client is too slow")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:  # which reads nothing
+            streamed = channel(Connection(f"127.0.0.1:{server.getsockname()[1]}"))
+            streamed.open("text/plain", b"part")
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises((kind, ResponseRefusedError), match="the client is too slow"):
+                streamed.write(b"x" * 50_000_000)
+            taken, _ = server.accept()
+            with taken:
+                taken.settimeout(5)
+                while taken.recv(1_000_000):
+                    pass  # until the end, which comes
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_an_answer_that_a_signal_tears_leaves_nothing_to_the_next() -> None:
+    def interrupt(*_: object) -> None:
+        raise LookupError("enough")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            connection = Connection(f"127.0.0.1:{server.getsockname()[1]}")
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(LookupError, match="enough"):
+                channel(connection).send(b"body", "text/plain")
+            taken, _ = server.accept()
+            with taken:
+                taken.settimeout(5)
+                while taken.recv(4096):
+                    pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_where_nobody_listens_the_answer_is_refused() -> None:
