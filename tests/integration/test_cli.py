@@ -72,6 +72,7 @@ def ticks():
 
 APP = """
 import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
 from constructs_lib import ApiTask, BackgroundTaskFunction, ManagedAsyncTask, PriorityTaskQueues
 from constructs_lib import StreamingLambda, TaskApi, TaskCode
 
@@ -84,7 +85,8 @@ ManagedAsyncTask(stack, "Invoice", code=code, task="shop.tasks:invoice")
 api = TaskApi(stack, "Api", authorization="none", cloud_watch_role=False)
 ApiTask(stack, "Answer", code=code, task="shop.tasks:answer", api=api, path="/answers/{number}")
 ApiTask(stack, "Signed", code=code, task="shop.tasks:answer", api=api, path="/signed/{number}", authorization="iam")
-StreamingLambda(stack, "Ticks", code=code, handler="shop.streams:ticks", function_url=True)
+ticks = StreamingLambda(stack, "Ticks", code=code, handler="shop.streams:ticks", function_url=True)
+ticks.grant_invoke_url(iam.User(stack, "Bea", user_name="bea"))
 app.synth()
 """
 
@@ -249,11 +251,23 @@ def test_addresses_of_an_api_are_those_of_this_machine(tasks: Tasks, project: Pa
         assert json.load(answer) == {"answer": 42}
 
 
+def _status(url: str, credentials: Credentials | None, service: str, ca_bundle: Path | None) -> int:
+    """How a request that is signed with these is answered."""
+    request = AWSRequest("GET", url)
+    if credentials:
+        SigV4Auth(credentials, service, "us-east-1").add_auth(request)
+    context = ssl.create_default_context(cafile=ca_bundle)
+    try:
+        with urlopen(Request(url, headers=dict(request.headers)), context=context, timeout=20) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+
+
 def test_a_method_for_callers_of_iam_takes_signed_requests_alone(tasks: Tasks, project: Path) -> None:
     running = detached.find(project)
     assert running is not None
     [api] = tasks("local", "status")["apis"]
-    context = ssl.create_default_context(cafile=running.ca_bundle)
     url = f"{api['url']}/signed/42"
 
     iam = running.cloud().client("iam")
@@ -261,14 +275,8 @@ def test_a_method_for_callers_of_iam_takes_signed_requests_alone(tasks: Tasks, p
     key = iam.create_access_key(UserName="ann")["AccessKey"]
 
     def ask(secret: str | None) -> int:
-        request = AWSRequest("GET", url)
-        if secret:
-            SigV4Auth(Credentials(key["AccessKeyId"], secret), "execute-api", "us-east-1").add_auth(request)
-        try:
-            with urlopen(Request(url, headers=dict(request.headers)), context=context, timeout=20) as answer:
-                return int(answer.status)
-        except HTTPError as error:
-            return error.code
+        credentials = Credentials(key["AccessKeyId"], secret) if secret else None
+        return _status(url, credentials, "execute-api", running.ca_bundle)
 
     assert (ask(None), ask(key["SecretAccessKey"])) == (403, 403)
     api_id = api["url"].split("/")[-2]
@@ -303,6 +311,17 @@ def test_the_url_of_a_function_is_told_and_streams_to_signed_requests_alone(task
     assert "if it asks for a signature, give --sign" in unsigned.stderr
     assert signed.stdout.endswith("It is streamed.\n")
     assert "tick 2" in json.dumps(tasks("invoke", "Shop/Ticks", "{}")["result"])
+
+
+def test_the_url_of_a_function_answers_those_who_have_the_grant(tasks: Tasks, project: Path) -> None:
+    running = detached.find(project)
+    assert running is not None
+    [found] = tasks("local", "status")["function_urls"]
+    iam = running.cloud().client("iam")
+    iam.create_user(UserName="cid")
+    keys = [iam.create_access_key(UserName=name)["AccessKey"] for name in ("bea", "cid")]
+    callers = [Credentials(key["AccessKeyId"], key["SecretAccessKey"]) for key in keys]
+    assert [_status(found["url"], one, "lambda", running.ca_bundle) for one in callers] == [200, 403]
 
 
 @pytest.mark.usefixtures("tasks")
