@@ -5,6 +5,7 @@ client object, which knows what has been sent already, and `/next` is asked for 
 """
 
 import json
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -43,7 +44,7 @@ class Invocation:
 
     def channel(self) -> RuntimeApiChannel:
         """The way of its answer."""
-        return RuntimeApiChannel(_connection(self._client.lambda_runtime_address), self.request_id, self._id)
+        return RuntimeApiChannel(_connection(), self.request_id, self._id)
 
     def encode(self, response: Any) -> tuple[bytes, str]:
         """An answer as the runtime client encodes it, and its content type; dataclasses and the like, too."""
@@ -97,8 +98,8 @@ def current() -> Invocation | None:
 
 
 @cache
-def _connection(address: str) -> Connection:
-    return Connection(address)
+def _connection() -> Connection:
+    return Connection(os.environ["AWS_LAMBDA_RUNTIME_API"])
 
 
 @cache
