@@ -215,7 +215,8 @@ class _Route(NamedTuple):
         return self.api.described(self.verb, self.path, "stream", self.authorization, api_key=self.api_key)
 
     def add_to(self, function: lambda_.Function, name: str, timeout: cdk.Duration) -> apigateway.Method:
-        """Have the function answer it."""
+        """Have the function answer it, until its timeout, which cannot be told where it is known only at deployment."""
+        longest = cdk.Duration.seconds(contract.LAMBDA_MAX_TIMEOUT_SECONDS)
         return self.api.add_method(
             function,
             name,
@@ -224,7 +225,7 @@ class _Route(NamedTuple):
             authorization=self.authorization,
             authorization_scopes=self.scopes,
             api_key=self.api_key,
-            streams_for=timeout,
+            streams_for=longest if timeout.is_unresolved() else timeout,
         )
 
 

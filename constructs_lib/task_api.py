@@ -293,7 +293,7 @@ class TaskApi(Construct):
                 options=apigateway.IntegrationOptions(
                     cache_key_parameters=[*keys] or None,
                     response_transfer_mode=apigateway.ResponseTransferMode.STREAM if streams_for else None,
-                    timeout=streams_for and _longest_stream(streams_for),
+                    timeout=streams_for,
                 ),
             ),
             api_key_required=api_key,
@@ -385,11 +385,6 @@ class TaskApi(Construct):
         role = self.api.node.try_find_child("CloudWatchRole")
         if role:
             acknowledge(role, _ROLE_RULE, "AWS's own policy for the one role of all APIs that write logs.")
-
-
-def _longest_stream(timeout: cdk.Duration) -> cdk.Duration:
-    """The timeout of the function, which ends it all the same where it is only known at deployment."""
-    return cdk.Duration.seconds(contract.LAMBDA_MAX_TIMEOUT_SECONDS) if timeout.is_unresolved() else timeout
 
 
 def _status_path(scope: Construct, text: str) -> ApiPath:

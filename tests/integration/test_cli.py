@@ -10,18 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from runtime_lib.contract import Priority
 from runtime_lib.envelope import Envelope
 from tasks_cli.local import detached
 from tasks_cli.local.inspection import queued_messages
+from tests.signed import signed_status
 
 pytestmark = [
     pytest.mark.xdist_group("local_cloud"),
@@ -251,19 +249,6 @@ def test_addresses_of_an_api_are_those_of_this_machine(tasks: Tasks, project: Pa
         assert json.load(answer) == {"answer": 42}
 
 
-def _status(url: str, credentials: Credentials | None, service: str, ca_bundle: Path | None) -> int:
-    """How a request that is signed with these is answered."""
-    request = AWSRequest("GET", url)
-    if credentials:
-        SigV4Auth(credentials, service, "us-east-1").add_auth(request)
-    context = ssl.create_default_context(cafile=ca_bundle)
-    try:
-        with urlopen(Request(url, headers=dict(request.headers)), context=context, timeout=20) as answer:
-            return int(answer.status)
-    except HTTPError as error:
-        return error.code
-
-
 def test_a_method_for_callers_of_iam_takes_signed_requests_alone(tasks: Tasks, project: Path) -> None:
     running = detached.find(project)
     assert running is not None
@@ -276,7 +261,7 @@ def test_a_method_for_callers_of_iam_takes_signed_requests_alone(tasks: Tasks, p
 
     def ask(secret: str | None) -> int:
         credentials = Credentials(key["AccessKeyId"], secret) if secret else None
-        return _status(url, credentials, "execute-api", running.ca_bundle)
+        return signed_status(url, credentials, "execute-api", running.ca_bundle)
 
     assert (ask(None), ask(key["SecretAccessKey"])) == (403, 403)
     api_id = api["url"].split("/")[-2]
@@ -321,7 +306,7 @@ def test_the_url_of_a_function_answers_those_who_have_the_grant(tasks: Tasks, pr
     iam.create_user(UserName="cid")
     keys = [iam.create_access_key(UserName=name)["AccessKey"] for name in ("bea", "cid")]
     callers = [Credentials(key["AccessKeyId"], key["SecretAccessKey"]) for key in keys]
-    assert [_status(found["url"], one, "lambda", running.ca_bundle) for one in callers] == [200, 403]
+    assert [signed_status(found["url"], one, "lambda", running.ca_bundle) for one in callers] == [200, 403]
 
 
 @pytest.mark.usefixtures("tasks")
