@@ -110,6 +110,11 @@ def do(event, output: ResponseWriter, context: StreamingContext) -> None:
         except ResponseRefusedError as error:
             print("first:", error)
         output.write("more")
+    elif what == "fail after refusal":
+        try:
+            output.respond("ok")
+        except ResponseRefusedError:
+            raise LookupError("no such order") from None
     elif what == "queue":
         seen.set("queue")
         after_response(audit, 1)
@@ -210,7 +215,8 @@ def generated(event):
 
 @streaming_handler
 async def generated_async(event, output):
-    output.start(headers={"content-type": "text/csv"})
+    if event["rows"]:
+        output.start(headers={"content-type": "text/csv"})
     for row in event["rows"]:
         yield row
         await asyncio.sleep(0.15)

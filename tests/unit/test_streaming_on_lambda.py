@@ -285,6 +285,13 @@ def test_a_part_that_is_neither_text_nor_bytes_is_an_error_that_says_so(shop: Fu
     shop.output()
 
 
+def test_an_error_after_a_refused_answer_is_logged_and_nothing_more_is_sent(shop: FunctionProcess) -> None:
+    exchange = do(shop, "fail after refusal", refuse="gone")
+    assert [post.kind for post in exchange.posts] == ["response"]
+    assert "[ERROR] LookupError: no such order" in shop.output()
+    assert do(shop, "text").post.kind == "response"
+
+
 @pytest.mark.parametrize("what", ["rows", "text", "raise before", "raise during", "write on after refusal"])
 def test_a_stale_invocation_is_logged_and_the_process_lives(shop: FunctionProcess, what: str) -> None:
     exchange = do(shop, what, refuse="gone")
