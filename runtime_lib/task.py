@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, U
 from runtime_lib import hooks, registry, transports
 from runtime_lib.arguments import Signature, check_json, unwrapped
 from runtime_lib.contract import DEFAULT_MAX_HOPS, DEFAULT_NAMESPACE, Priority
-from runtime_lib.errors import ArgumentError, TaskDefinitionError
+from runtime_lib.errors import ArgumentError, TaskDefinitionError, seconds
 from runtime_lib.handle import TaskHandle
 from runtime_lib.invocation import Call, Invocation, checked_priority, new_call
 from runtime_lib.retry import Retry
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
+    from typing import TypeAlias
 
+    from runtime_lib.edges import Edge, Edges, TaskReference
     from runtime_lib.hooks import Middleware
     from runtime_lib.task_group import TaskGroup
+
+    Following: TypeAlias = TaskReference | Edge
+    """What `run_after` names: a task, or one with `for_each` or `delayed` around it."""
 
 __all__ = ["Call", "Invocation", "Task", "TaskOptions", "dispatch_task", "task"]
 
@@ -40,6 +45,11 @@ class TaskOptions(TypedDict, total=False):
     middleware: "Sequence[Middleware]"
     schedule: str | None
     default_args: Mapping[str, Any] | None
+    run_before: "TaskReference | Sequence[TaskReference] | None"
+    run_after: "Following | Sequence[Following] | None"
+    on_failure: "TaskReference | None"
+    timeout: "float | timedelta | None"
+    subprocess: bool
 
 
 class Task(Generic[P, R]):
@@ -63,6 +73,11 @@ class Task(Generic[P, R]):
         middleware: "Sequence[Middleware]" = (),
         schedule: str | None = None,
         default_args: Mapping[str, Any] | None = None,
+        run_before: "TaskReference | Sequence[TaskReference] | None" = None,
+        run_after: "Following | Sequence[Following] | None" = None,
+        on_failure: "TaskReference | None" = None,
+        timeout: "float | timedelta | None" = None,
+        subprocess: bool = False,
     ) -> None:
         self.function = _function(function)
         # (not what other decorators left in its __dict__: it could hide what a task has)
@@ -76,11 +91,16 @@ class Task(Generic[P, R]):
         try:
             self.priority = checked_priority(priority)
             self.retry = Retry.of(retry)
+            self.timeout = None if timeout is None else seconds(timeout)
         except (TypeError, ValueError) as error:
             raise TaskDefinitionError(f"{self.name}: {error}") from None
         for option, least, value in (("schema_version", 1, schema_version), ("max_hops", 0, max_hops)):
             if value is not None and (type(value) is not int or value < least):
                 raise TaskDefinitionError(f"{self.name}: {option} is a whole number from {least}, given {value!r}")
+        if self.timeout == 0 or type(subprocess) is not bool:
+            option, given = ("timeout", timeout) if self.timeout == 0 else ("subprocess", subprocess)
+            allowed = "more than 0 seconds, or None" if self.timeout == 0 else "True or False"
+            raise TaskDefinitionError(f"{self.name}: {option} is {allowed}, given {given!r}")
         self.schema_version = schema_version
         self.max_hops = max_hops
         self.is_async = bool(self.function.__code__.co_flags & _ASYNC)
@@ -90,6 +110,13 @@ class Task(Generic[P, R]):
 
             require_kinds(self, self.middleware)
         self.group: TaskGroup | None = None
+        self.subprocess = subprocess
+        self.edges: Edges | None = None
+        """What runs before and after it, and when it fails; None if nothing does."""
+        if run_before is not None or run_after is not None or on_failure is not None:
+            from runtime_lib import edges
+
+            self.edges = edges.Edges.of(self.name, run_before=run_before, run_after=run_after, on_failure=on_failure)
         self.signature = self._signature()
         if schedule is not None or default_args is not None:
             from runtime_lib.occurrence import check_declared
@@ -182,6 +209,14 @@ def task(function: Callable[P, R] | None = None, /, **options: Any) -> Any:  # n
         schedule: when a ScheduledTask of it runs that says nothing else: ``rate(15 minutes)``, or cron's fields. It is
             read when the app is synthesized.
         default_args: what it is then called with: ``{"args": […], "kwargs": {…}}``.
+        run_before: tasks, or their names, that run first, side by side; they take no arguments. A name without a dot
+            is that of a task of the same module, or else of the one task that is called so.
+        run_after: tasks that run with what it returned, side by side, when it has succeeded: by name if that is a dict
+            of their parameters, else as the first argument. `for_each` and `delayed` say more.
+        on_failure: a task that runs once, with ``job_failed``, when this one has failed for good, or what runs before
+            it has.
+        timeout: seconds (or a timedelta) after which an attempt has failed. Default: as long as its function may run.
+        subprocess: whether each attempt runs in a process of its own.
 
     Raises:
         TaskDefinitionError: (a TypeError) a worker could not find or call this function; says why.
