@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from constructs_lib.task_api import TaskApi
     from constructs_lib.task_code import TaskCode
     from constructs_lib.task_store import TaskStore
+    from constructs_lib.task_workflow import TaskWorkflow
     from runtime_lib.contract import Priority
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "TaskOptions",
     "TaskReferenceError",
     "TaskStore",
+    "TaskWorkflow",
 ]
 
 _MODULES = {
@@ -85,6 +87,7 @@ _MODULES = {
     "TaskOptions": "constructs_lib.stage_config",
     "TaskReferenceError": "constructs_lib._task_definition",
     "TaskStore": "constructs_lib.task_store",
+    "TaskWorkflow": "constructs_lib.task_workflow",
 }
 
 

@@ -22,6 +22,7 @@ from constructs_lib._names import (
     queue_arn,
     queue_url_prefix,
     require_same_environment,
+    state_machine_arn,
 )
 from constructs_lib._published import Published, publish, read_published
 from constructs_lib._source import SourceTree
@@ -146,7 +147,8 @@ class Address:
         if self.published:
             return [self.published.permission]
         targets = {
-            kind: sorted({r.target for r in self.routes.values() if r.kind == kind}) for kind in ("sqs", "lambda")
+            kind: sorted({r.target for r in self.routes.values() if r.kind == kind})
+            for kind in ("sqs", "lambda", "states")
         }
         statements = []
         if targets["sqs"]:
@@ -155,6 +157,9 @@ class Address:
         if targets["lambda"]:
             arns = [function_arn(scope, name) for name in targets["lambda"]]
             statements.append(iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=arns))
+        if targets["states"]:
+            arns = [state_machine_arn(scope, name) for name in targets["states"]]
+            statements.append(iam.PolicyStatement(actions=["states:StartExecution"], resources=arns))
         if self.encryption_keys:
             arns = [key.key_arn for key in self.encryption_keys]
             statements.append(iam.PolicyStatement(actions=["kms:Decrypt", "kms:GenerateDataKey"], resources=arns))
@@ -170,9 +175,11 @@ class DispatchTarget(Construct):
 
     Attributes:
         address: the routes to here, and what senders need besides.
+        also_serves: the tasks that run here without being dispatched here.
     """
 
     address: Address
+    also_serves: frozenset[str] = frozenset()
 
     @classmethod
     def imported(cls, scope: Construct, construct_id: str, address: Address) -> "DispatchTarget":
@@ -261,6 +268,14 @@ class DispatchTarget(Construct):
             ValueError: nothing is dispatched here, or it has queues with several keys.
         """
         routes = self.address.by_priority
+        if any(route.kind == "states" for route in routes.values()):
+            raise refusal(
+                self,
+                "parameter_name",
+                given=f"{parameter_name!r} for a workflow",
+                allowed="the route of a queue or function",
+                remedy="publish the route of a task that dispatches the workflow",
+            )
         published = Address({str(one): route for one, route in routes.items()}, {}, self.address.encryption_keys)
         return publish(self, parameter_name, routes, published.permissions(self))
 

@@ -7,12 +7,14 @@ from constructs_lib._validation import refusal
 from runtime_lib import contract
 
 __all__ = [
+    "execution_arn",
     "function_arn",
     "physical_name",
     "queue_arn",
     "queue_url_prefix",
     "require_same",
     "require_same_environment",
+    "state_machine_arn",
 ]
 
 
@@ -34,6 +36,20 @@ def function_arn(scope: Construct, name: str) -> str:
     """ARN of a function in the account and region of ``scope``."""
     return cdk.Stack.of(scope).format_arn(
         service="lambda", resource="function", resource_name=name, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
+    )
+
+
+def state_machine_arn(scope: Construct, name: str) -> str:
+    """ARN of a state machine in the account and region of ``scope``."""
+    return cdk.Stack.of(scope).format_arn(
+        service="states", resource="stateMachine", resource_name=name, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
+    )
+
+
+def execution_arn(scope: Construct, name: str) -> str:
+    """ARN of every execution of a state machine in the account and region of ``scope``."""
+    return cdk.Stack.of(scope).format_arn(
+        service="states", resource="execution", resource_name=f"{name}:*", arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
     )
 
 

@@ -11,7 +11,7 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs_lib._names import function_arn, queue_arn
+from constructs_lib._names import function_arn, queue_arn, state_machine_arn
 from constructs_lib._queue import queue_name, send_permissions
 from constructs_lib._role import TaskRole
 from constructs_lib._validation import refusal
@@ -25,6 +25,7 @@ __all__ = ["ScheduleTarget", "SchedulerRole", "dead_letter_statements", "find_ro
 
 _DEFAULT_GROUP: Final = "default"
 """The schedule group that every account has."""
+_ARNS: Final = {"lambda": function_arn, "sqs": queue_arn, "states": state_machine_arn}
 
 
 class SchedulerRole(TaskRole):
@@ -94,7 +95,7 @@ class ScheduleTarget:
             maximum_event_age_in_seconds=max_event_age.to_seconds() if max_event_age else None,
         )
         self._config = scheduler.ScheduleTargetConfig(
-            arn=(function_arn if route.kind == "lambda" else queue_arn)(scope, route.target),
+            arn=_ARNS[route.kind](scope, route.target),
             role=cast("iam.IRole", role),
             input=scheduler.ScheduleTargetInput.from_text(message),
             dead_letter_config=scheduler.CfnSchedule.DeadLetterConfigProperty(

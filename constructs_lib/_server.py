@@ -73,7 +73,8 @@ class TaskServer(DispatchTarget):
             }
             # The app's tree, or the stage's, is walked only for tasks that need a server of their own.
             tree = (cdk.Stage.of(self) or self.node.root).node.find_all() if refused else ()
-            served_alone = {target.address.task for target in tree if isinstance(target, DispatchTarget)}
+            targets = [target for target in tree if isinstance(target, DispatchTarget)]
+            served_alone = {name for target in targets for name in (target.address.task, *target.also_serves)}
             return [
                 f"{self.node.path} serves namespace {min(served.intersection(task.namespaces))!r} with its task "
                 f"{task.name!r} ({task.path.name}:{task.line}), {problem}, or serve the task by a ManagedAsyncTask"

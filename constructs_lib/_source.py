@@ -45,7 +45,8 @@ class SourceTree:
 
     def __init__(self, package: str, root: Path, files: Mapping[str, Path]) -> None:
         self._package = package
-        self._root = root
+        self.root: Final = root
+        self.files: Final = files
         self._modules = PackageModules(files)
         self._loaded: dict[tuple[str, ...], frozenset[str]] = {}
 
@@ -353,7 +354,7 @@ class SourceTree:
     def _no_module(self, module: str) -> str:
         if module.partition(".")[0] != self._package:
             return f"module {module!r} is not in the asset: of your code it has package {self._package!r}"
-        file = self._root.joinpath(*module.split(".")[1:])
+        file = self.root.joinpath(*module.split(".")[1:])
         if file.with_suffix(".py").is_file() or any(file.rglob("*.py")):
             return f"module {module!r} is not in the asset: exclude= leaves it out"
         return f"module {module!r} does not exist{_nearest(module, self._modules.files)}"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from runtime_lib.batches import BatchFailures, BatchTask, batch_task
     from runtime_lib.context import TaskContext, current_context
     from runtime_lib.dead_letters import DeadLetter
+    from runtime_lib.edges import delayed, for_each
     from runtime_lib.errors import (
         ArgumentError,
         Discard,
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
         ResultUnavailableError,
         RetryLater,
         StoreError,
+        SubprocessError,
         TaskCancelledError,
         TaskDefinitionError,
         TaskError,
         TaskFailedError,
+        TaskTimeoutError,
         UnknownTaskError,
     )
     from runtime_lib.events.api import ApiEvent, ApiResponse, JsonResponse
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from runtime_lib.hooks import after_task, before_task, default_headers, init_task, middleware
     from runtime_lib.lazy import lazy_value
     from runtime_lib.memory_store import MemoryStore
+    from runtime_lib.progress_notes import progress
     from runtime_lib.redrive import requeue_dead_letters
     from runtime_lib.retry import Retry
     from runtime_lib.store import TaskStore
@@ -54,7 +58,7 @@ if TYPE_CHECKING:
     from runtime_lib.streaming.writer import ResponseWriter
     from runtime_lib.task import Task
     from runtime_lib.task_group import TaskGroup
-    from runtime_lib.task_record import RecordedError, TaskRecord, TaskStatus
+    from runtime_lib.task_record import Progress, RecordedError, TaskRecord, TaskStatus
     from runtime_lib.tracking import get_store, set_store, using_store
     from runtime_lib.transports.eager import EagerTransport
     from runtime_lib.transports.lambda_invoke import LambdaTransport
@@ -84,6 +88,7 @@ __all__ = [
     "NotRecordedError",
     "PayloadTooLargeError",
     "Priority",
+    "Progress",
     "RecordedError",
     "RecordingTransport",
     "Reject",
@@ -99,6 +104,7 @@ __all__ = [
     "StoreError",
     "StreamRecord",
     "StreamingContext",
+    "SubprocessError",
     "Task",
     "TaskCancelledError",
     "TaskContext",
@@ -110,6 +116,7 @@ __all__ = [
     "TaskRecord",
     "TaskStatus",
     "TaskStore",
+    "TaskTimeoutError",
     "TaskWorker",
     "UnknownTaskError",
     "UnmanagedSqsEvent",
@@ -120,10 +127,12 @@ __all__ = [
     "before_task",
     "current_context",
     "default_headers",
+    "delayed",
     "dispatch_batch",
     "dispatch_task",
     "extend_visibility_timeout",
     "external_task",
+    "for_each",
     "get_store",
     "get_transport",
     "init_task",
@@ -131,6 +140,7 @@ __all__ = [
     "listen_for_messages",
     "middleware",
     "process_messages_for_lambda_consumer",
+    "progress",
     "requeue_dead_letters",
     "set_store",
     "set_transport",
@@ -144,6 +154,7 @@ _LAZY = {
     "batches": ("BatchFailures", "BatchTask", "batch_task"),
     "context": ("TaskContext", "current_context"),
     "dead_letters": ("DeadLetter",),
+    "edges": ("delayed", "for_each"),
     "errors": (
         "ArgumentError",
         "Discard",
@@ -159,10 +170,12 @@ _LAZY = {
         "ResultUnavailableError",
         "RetryLater",
         "StoreError",
+        "SubprocessError",
         "TaskCancelledError",
         "TaskDefinitionError",
         "TaskError",
         "TaskFailedError",
+        "TaskTimeoutError",
         "UnknownTaskError",
     ),
     "events.api": ("ApiEvent", "ApiResponse", "JsonResponse"),
@@ -176,6 +189,7 @@ _LAZY = {
     "hooks": ("after_task", "before_task", "default_headers", "init_task", "middleware"),
     "lazy": ("lazy_value",),
     "memory_store": ("MemoryStore",),
+    "progress_notes": ("progress",),
     "redrive": ("requeue_dead_letters",),
     "retry": ("Retry",),
     "store": ("TaskStore",),
@@ -185,7 +199,7 @@ _LAZY = {
     "streaming.writer": ("ResponseWriter",),
     "task": ("Task",),
     "task_group": ("TaskGroup",),
-    "task_record": ("RecordedError", "TaskRecord", "TaskStatus"),
+    "task_record": ("Progress", "RecordedError", "TaskRecord", "TaskStatus"),
     "tracking": ("get_store", "set_store", "using_store"),
     "transports": ("EagerTransport", "LambdaTransport", "RecordingTransport", "SqsTransport"),
     "worker": ("TaskWorker", "extend_visibility_timeout", "listen_for_messages"),

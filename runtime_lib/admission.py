@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runtime_lib import registry
 from runtime_lib.context import Delivery
+from runtime_lib.contract import NODE_KEY
 from runtime_lib.envelope import Envelope
 from runtime_lib.errors import EnvelopeError, NewerMessageError, UnknownTaskError
 from runtime_lib.log import logger
@@ -71,7 +72,7 @@ def wait(delivery: Delivery) -> float:
 
 
 def _decode(body: str | bytes) -> Envelope:
-    """An envelope, that which an SNS notification carries (without raw delivery), or that of a run of a schedule."""
+    """An envelope, that which an SNS notification carries (without raw delivery), or one made of a run's own message."""
     try:
         return Envelope.decode(body)
     except EnvelopeError:
@@ -87,4 +88,8 @@ def _decode(body: str | bytes) -> Envelope:
             from runtime_lib import occurrence
 
             return occurrence.envelope_of(notification)
+        if isinstance(notification, dict) and NODE_KEY in notification:
+            from runtime_lib.workflow import node
+
+            return node.envelope_of(notification)
         raise

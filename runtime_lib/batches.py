@@ -55,6 +55,11 @@ class BatchTask(Task[[T], R], Generic[T, R]):
 
     def __init__(self, function: Callable[Concatenate[list[T], ...], R], **options: Unpack[TaskOptions]) -> None:
         super().__init__(function, **options)  # type: ignore[arg-type]  # dispatched are the items
+        if self.subprocess:
+            raise TaskDefinitionError(
+                f"{self.name}: subprocess=True is for tasks that run one by one: a batch task cannot have it; make it "
+                "@task, or leave the option out"
+            )
         match self.signature.parameters:
             case [field] if field.required and not self.definition.__code__.co_flags & _VARIADIC:
                 self._field = field

@@ -47,6 +47,7 @@ EVENT_TASK_HANDLER: Final = "runtime_lib.handlers.event_task.handler"
 SCHEDULED_TASK_HANDLER: Final = "runtime_lib.handlers.scheduled_task.handler"
 PURE_TASK_HANDLER: Final = "runtime_lib.handlers.pure_task.handler"
 QUEUE_TASK_HANDLER: Final = "runtime_lib.handlers.queue_task.handler"
+TASK_WORKFLOW_HANDLER: Final = "runtime_lib.handlers.task_workflow.handler"
 STREAM_TASK_HANDLER: Final = "runtime_lib.handlers.stream_task.handler"
 STREAMING_LAMBDA_HANDLER: Final = "runtime_lib.handlers.streaming_lambda.handler"
 
@@ -134,6 +135,12 @@ LAMBDA_RESPONSE_MAX_BYTES: Final = 6_291_556
 PHYSICAL_NAME_MAX_LENGTH: Final = 64
 """Length of every name made from a construct path: Lambda's limit, the shortest of those concerned."""
 
+STATES_MAX_BYTES: Final = 262_144
+"""What goes into a state of Step Functions, or comes out of it. (AWS Step Functions quotas)"""
+STATES_DEFINITION_MAX_BYTES: Final = 1_048_576
+STATES_NAME_MAX_LENGTH: Final = 80
+"""Length of the name of a state."""
+
 # --- Task store ------------------------------------------------------------------------------------------------------
 
 STORE_KEY: Final = "id"
@@ -149,6 +156,44 @@ STORE_RESULT_MAX_BYTES: Final = 393_216
 
 PAYLOAD_PREFIX: Final = "payloads/"
 """What every key in the bucket begins with; the rest is the id of the message whose arguments are there."""
+
+# --- Workflows -------------------------------------------------------------------------------------------------------
+
+WORKFLOW_INPUT_MAX_BYTES: Final = 240_000
+"""What a message may be large that starts a workflow: its first state holds it with what is said of the state."""
+RESULT_CLAIM_BYTES: Final = 100_000
+"""The result of a task in a workflow that is larger goes to the payload bucket: two fit into a state together."""
+INLINE_CONCURRENCY: Final = 40
+"""How many items of a list Step Functions works on at once without executions of their own."""
+INLINE_ITEMS: Final = 1_000
+"""A list that is mapped inside its execution, whose history holds 25,000 events; a longer one goes to the bucket."""
+WORKFLOW_MAX_RUNS: Final = 500
+"""Runs of tasks in one workflow: their definition stays below Step Functions' limit."""
+NODE_KEY: Final = "workflow"
+"""The one key of what a state machine sends for a run of a task, by invoking a function or through a queue.
+
+``{"workflow": {"run": {"id" (that of the dispatched message), "headers", "metadata"} (what was dispatched),
+"node": "load" (unique in the workflow), "task": "shop.etl.load", "entered": "2026-11-30T…Z" (the same at each attempt),
+"retries": 0 (by the engine), "index": "0" (of a list's items, "0.2" of an item's items),
+"token": "…" (to report the end to, through a queue),
+one of these, or none, for what it is given: "dispatched": {the message},
+"result": {"value": …} or {"key": "payloads/…"}, "results": [{"value": …}, …],
+"each": {"node": "resize", "count": 3, "index"?} (results that are in the bucket),
+"failed": {"task", "node", "error", "cause"},
+"claim": 100000 (its result is wanted; above so many bytes by way of the bucket), "items": 1000 (it has to be a list, by
+way of the bucket if it is longer), "inline": true (nothing may go by way of the bucket)}}``
+
+The answer is the result as ``{"value": …}``, or as ``{"key": "payloads/<id>"}``; null where it is not wanted.
+"""
+NODE_RETRY: Final = "TaskRetry"
+"""Error of an attempt after which the task's retry policy allows another."""
+NODE_FAILED: Final = "TaskFailed"
+NODE_NOT_BEGUN: Final = "TaskNotBegun"
+"""Error of an attempt that did not run: its store failed, or another delivery has its lease. None of the policy's."""
+NODE_DISCARDED: Final = "TaskDiscarded"
+"""Error of a run whose path ends there without having failed."""
+PREREQUISITE_FAILED: Final = "PrerequisiteFailed"
+"""Error of a run that did not begin, because what was to run before it failed."""
 
 # --- Work after the answer -------------------------------------------------------------------------------------------
 
@@ -187,6 +232,12 @@ A function behind an API also has ``"api": {"path": "/orders/{id}", "method": "G
 "stream": a StreamingLambda; "status": a TaskApi's own function, which tells what became of a task),
 "api": "Shop/Api" (path of the TaskApi), "authorization": "NONE" (or "AWS_IAM", "COGNITO_USER_POOLS", "CUSTOM"),
 "api_key": false}``.
+
+A TaskWorkflow's StateMachine resource has the same, with ``"express": false`` and ``"graph": GRAPH``: one run of a task
+with all that belongs to it, ``{"name": "load" (its state), "task": "shop.etl.load",
+"on": "Shop/Etl" (path of the construct that runs it), "via": "lambda" (or "sqs"), "subprocess": true,
+"before": [GRAPH, …], "after": [GRAPH, …], "failure": GRAPH, "wait": 1800 (seconds before it starts),
+"each": {"max_concurrency": 40, "then": GRAPH} (once for each item of a list)}``, where what does not apply is left out.
 
 A TaskApi's RestApi resource has ``{"construct": "TaskApi", "path": "Shop/Api", "stage": "prod", "domain_name":
 "api.example.com" (if it has one), "base_path": "shop" (if it has one)}``.
@@ -235,14 +286,16 @@ _PAYLOADS = "+payloads"
 
 
 class Route(NamedTuple):
-    """Where a task goes: ``lambda:<function name>[:alias]`` or ``sqs:<queue name or url>``.
+    """Where a task goes: ``lambda:<function name>[:alias]``, ``sqs:<queue name or url>``, ``states:<machine or ARN>``.
+
+    The last starts an execution of the state machine, with the workflow of which the task is the first.
 
     ``stored``, written ``lambda+store:…`` or ``sqs+store:…``: what serves it records its tasks, and so does the sender.
     ``payloads``, written ``sqs+payloads:…`` or ``sqs+store+payloads:…``: what serves it reads arguments that are too
     large for a message from the payload bucket.
     """
 
-    kind: Literal["lambda", "sqs"]
+    kind: Literal["lambda", "sqs", "states"]
     target: str
     stored: bool = False
     payloads: bool = False
@@ -255,15 +308,16 @@ class Route(NamedTuple):
         """Read a route from the value of ``variable``.
 
         Raises:
-            ValueError: the value is neither form.
+            ValueError: the value is none of the forms.
         """
         written, _, target = text.partition(":")
         payloads = written.endswith(_PAYLOADS)
         unmarked = written.removesuffix(_PAYLOADS)
         kind = unmarked.removesuffix(_STORED)
-        if kind not in {"lambda", "sqs"} or not target:
+        if kind not in {"lambda", "sqs", "states"} or not target:
             raise ValueError(
-                f"{variable} is {text!r}: a route is 'lambda:<function name>[:alias]' or 'sqs:<queue name or url>'"
+                f"{variable} is {text!r}: a route is 'lambda:<function name>[:alias]', 'sqs:<queue name or url>' or "
+                "'states:<state machine or ARN>'"
             )
         return cls(kind, target, stored=unmarked != kind, payloads=payloads)  # type: ignore[arg-type]
 

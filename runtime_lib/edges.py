@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from runtime_lib.contract import INLINE_CONCURRENCY
 from runtime_lib.errors import TaskDefinitionError, seconds
 
 if TYPE_CHECKING:
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Edge", "Edges", "ForEach", "delayed", "for_each"]
 
-INLINE_CONCURRENCY = 40
-"""How many items of a list Step Functions works on at once without executions of their own."""
 _MAX_CONCURRENCY = 10_000
 _MAX_WAIT_SECONDS = 365 * 86_400
 

@@ -33,10 +33,12 @@ __all__ = [
     "ResultUnavailableError",
     "RetryLater",
     "StoreError",
+    "SubprocessError",
     "TaskCancelledError",
     "TaskDefinitionError",
     "TaskError",
     "TaskFailedError",
+    "TaskTimeoutError",
     "UnknownTaskError",
 ]
 
@@ -96,13 +98,13 @@ class PayloadTooLargeError(DispatchError, ValueError):
     """The message is larger than AWS takes."""
 
     @classmethod
-    def of(cls, task: str, size: int) -> "PayloadTooLargeError":
+    def of(cls, task: str, size: int, limit: int = MESSAGE_MAX_BYTES) -> "PayloadTooLargeError":
         """For a message of ``size`` bytes to a server without a payload bucket."""
+        kept = f" ({FAILURE_MAX_BYTES:,} of its {SQS_MAX_BYTES:,} are kept for the dead letter's reason)"
         return cls(
-            f"{task}() with these arguments makes a message of {size:,} bytes, and AWS takes {MESSAGE_MAX_BYTES:,} "
-            f"({FAILURE_MAX_BYTES:,} of its {SQS_MAX_BYTES:,} are kept for the dead letter's reason): give the "
-            "construct that serves the task payloads=PayloadBucket(…), through which larger ones go, or store the data "
-            "in S3 and send its key"
+            f"{task}() with these arguments makes a message of {size:,} bytes, and AWS takes {limit:,}"
+            f"{kept if limit == MESSAGE_MAX_BYTES else ' to start a workflow'}: give the construct that serves the "
+            "task payloads=PayloadBucket(…), through which larger ones go, or store the data in S3 and send its key"
         )
 
 
@@ -135,6 +137,21 @@ class TaskFailedError(TaskError):
     def __init__(self, message: str | None = None, failure: "RecordedError | None" = None) -> None:
         super().__init__(message)
         self.failure = failure
+
+
+class TaskTimeoutError(TaskError, TimeoutError):
+    """The attempt did not end within the task's timeout."""
+
+
+class SubprocessError(TaskError):
+    """The process that the task ran in ended without a result, or with an exception that this process does not know.
+
+    ``exit_code`` is its exit code, negative for the signal that ended it; None if it raised.
+    """
+
+    def __init__(self, message: str | None = None, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class TaskCancelledError(TaskError):

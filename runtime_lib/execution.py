@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from runtime_lib import hooks
 from runtime_lib.admission import Message, admit, refused, wait
 from runtime_lib.context import Delivery, TaskContext, running
+from runtime_lib.contract import NODE_KEY
 from runtime_lib.envelope import Envelope
 from runtime_lib.errors import (
     ArgumentError,
@@ -79,7 +80,7 @@ def _attempt(task: "Task[..., Any]", envelope: Envelope, delivery: Delivery) -> 
         if "overlap" in envelope.metadata:
             _begin_occurrence(context)
         _before(context)
-        args, kwargs = _arguments(task, context, _sent(envelope))
+        args, kwargs = _arguments(task, context, _sent(task, envelope))
         outcome: Outcome = Succeeded(_returned(task, _inside_middleware(task, context)(*args, **kwargs)))
     except (KeyboardInterrupt, GeneratorExit):
         raise
@@ -126,8 +127,8 @@ async def _attempt_async(task: "Task[..., Any]", envelope: Envelope, delivery: D
         if "overlap" in envelope.metadata:
             await to_thread(_begin_occurrence, context)
         _before(context)
-        is_large = "payload_key" in envelope.metadata
-        sent = await to_thread(_sent, envelope) if is_large else _sent(envelope)
+        is_elsewhere = "payload_key" in envelope.metadata or NODE_KEY in envelope.metadata
+        sent = await to_thread(_sent, task, envelope) if is_elsewhere else _sent(task, envelope)
         args, kwargs = _arguments(task, context, sent)
         outcome: Outcome = Succeeded(_returned(task, await _inside_middleware(task, context)(*args, **kwargs)))
     except (KeyboardInterrupt, GeneratorExit):
@@ -197,13 +198,18 @@ def _end_occurrence(context: TaskContext, outcome: Outcome) -> None:
     occurrence.end(context, outcome)
 
 
-def _sent(envelope: Envelope) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments as they were sent, by the message or by way of the payload bucket."""
-    if "payload_key" not in envelope.metadata:
+def _sent(task: "Task[..., Any]", envelope: Envelope) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments as they were sent: by the message, by way of the payload bucket, or by the task before this one."""
+    metadata = envelope.metadata
+    if "payload_key" not in metadata and NODE_KEY not in metadata:
         return envelope.args, envelope.kwargs
-    from runtime_lib.payloads import claim
-
     try:
+        if NODE_KEY in metadata:
+            from runtime_lib.workflow import node
+
+            return node.arguments(task, envelope)
+        from runtime_lib.payloads import claim
+
         return claim(envelope)
     except (EnvelopeError, PayloadLostError) as error:
         raise _GivenUp(str(error)) from error
@@ -213,7 +219,7 @@ def _arguments(
     task: "Task[..., Any]", context: TaskContext, sent: tuple[list[Any], dict[str, Any]]
 ) -> tuple[list[Any], dict[str, Any]]:
     """The arguments as the task takes them, with what the library passes."""
-    if "payload_key" in context.envelope.metadata:  # what is made of the context has them, too
+    if sent[0] is not context.envelope.args:  # what is made of the context has them, too
         context.envelope = context.envelope._replace(args=sent[0], kwargs=sent[1])
     try:
         if context.delivery.arguments:
@@ -228,14 +234,26 @@ def _arguments(
 
 def _inside_middleware(task: "Task[..., Any]", context: TaskContext) -> "Callable[..., Any]":
     """The task's function, with the middleware around it where there is any."""
-    if not (hooks.around or task.middleware or task.group):
-        return task.function
-    from runtime_lib.middleware_chain import wrapped
-
     try:
-        return wrapped(task, context)
+        function = _innermost(task, context) if task.timeout or task.subprocess else task.function
+        if not (hooks.around or task.middleware or task.group):
+            return function
+        from runtime_lib.middleware_chain import wrapped
+
+        return wrapped(task, context, function)
     except TaskDefinitionError as error:
         raise _GivenUp(str(error)) from error
+
+
+def _innermost(task: "Task[..., Any]", context: TaskContext) -> "Callable[..., Any]":
+    """The task's function as it runs in a process of its own, or within its timeout."""
+    if task.subprocess:
+        from runtime_lib.subprocess_run import in_its_own_process
+
+        return in_its_own_process(task, context)
+    from runtime_lib.time_limit import limited
+
+    return limited(task)
 
 
 def last_run(retry: "Retry", delivery: Delivery) -> float:

@@ -16,8 +16,9 @@ class TaskHandle(NamedTuple):
     """A dispatched task: its message's id and its name.
 
     What its methods tell is in the task store in force (`get_store`): they raise StoreError if there is none, if it may
-    not be read here, and NotRecordedError if it does not know the task. ``TaskHandle(id, task)`` is as good as what
-    `dispatch` returned.
+    not be read here, and NotRecordedError if it does not know the task. Of a task that starts a workflow they follow
+    its execution to the very end; `result` is what the task itself returned. ``TaskHandle(id, task)`` is as good as
+    what `dispatch` returned.
     """
 
     id: str
@@ -25,6 +26,11 @@ class TaskHandle(NamedTuple):
 
     def record(self) -> "TaskRecord":
         """Everything that is known of the task."""
+        machine = self._machine()
+        if machine:
+            from runtime_lib.workflow import executions
+
+            return executions.record(machine, self)
         from runtime_lib.errors import NotRecordedError
         from runtime_lib.tracking import get_store
 
@@ -81,8 +87,9 @@ class TaskHandle(NamedTuple):
     def cancel(self) -> bool:
         """Have the task skipped when its message is reached; False: it runs already, or has finished.
 
-        One that waits for another attempt is not run again. What runs is not interrupted. One that was dispatched for
-        later than 15 minutes is cancelled without a store as well, where such are dispatched.
+        One that waits for another attempt is not run again. What runs is not interrupted; of a workflow that runs, no
+        further task begins. One that was dispatched for later than 15 minutes is cancelled without a store as well,
+        where such are dispatched.
         """
         import os
 
@@ -90,11 +97,18 @@ class TaskHandle(NamedTuple):
         from runtime_lib.errors import StoreError
         from runtime_lib.tracking import get_store
 
+        unscheduled = False
+        if ENV_SCHEDULES in os.environ:
+            from runtime_lib import one_shot
+
+            unscheduled = one_shot.cancel(self.id)
+        machine = self._machine()
+        if machine:
+            from runtime_lib.workflow import executions
+
+            return unscheduled or executions.cancel(machine, self)
         if ENV_SCHEDULES not in os.environ:
             return get_store().cancel(self.id)
-        from runtime_lib import one_shot
-
-        unscheduled = one_shot.cancel(self.id)
         try:
             store = get_store()
         except StoreError:
@@ -108,6 +122,18 @@ class TaskHandle(NamedTuple):
 
             logger.warning("%s %s does not start, and its record does not say so: %s", self.task, self.id, error)
             return True
+
+    def _machine(self) -> str | None:
+        """The state machine of a task that starts a workflow, whose executions tell where it is."""
+        import os
+
+        from runtime_lib.contract import task_route_variable
+
+        if not os.environ.get(task_route_variable(self.task), "").startswith("states"):
+            return None
+        from runtime_lib.workflow import executions
+
+        return executions.machine_of(self.task)
 
 
 def _longer(pause: float) -> float:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["require_kinds", "wrapped"]
 
 
-def wrapped(task: "Task[..., Any]", context: "TaskContext") -> Callable[..., Any]:
-    """The task's function inside the middleware of all tasks, of its group and its own, the outermost first.
+def wrapped(task: "Task[..., Any]", context: "TaskContext", function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which runs the task, inside the middleware of all tasks, its group and its own, outermost first.
 
     Raises:
         TaskDefinitionError: one of them is async, and the task is not.
@@ -25,7 +25,7 @@ def wrapped(task: "Task[..., Any]", context: "TaskContext") -> Callable[..., Any
     require_kinds(task, layers)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        call_next: Callable[[], Any] = partial(task.function, *args, **kwargs)
+        call_next: Callable[[], Any] = partial(function, *args, **kwargs)
         for layer in reversed(layers):
             call_next = partial(layer, context, call_next)
             if task.is_async:

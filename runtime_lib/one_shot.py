@@ -21,6 +21,7 @@ from runtime_lib.contract import (
 from runtime_lib.envelope import Envelope, derived_id
 from runtime_lib.errors import DispatchError, FailedMessage, PayloadTooLargeError
 from runtime_lib.queues import queue_name
+from runtime_lib.transports import refuse_workflows
 
 if TYPE_CHECKING:
     from runtime_lib.context import TaskContext
@@ -81,6 +82,8 @@ class OneShotTransport:
             )
 
     def _fitting(self, calls: "Sequence[Call]") -> "Sequence[Call]":
+        if self._route.kind != "states":
+            refuse_workflows(calls)
         large = [call for call in calls if len(_input(call)) > SCHEDULER_MAX_INPUT_BYTES]
         if not large:
             return calls
@@ -124,6 +127,8 @@ class OneShotTransport:
         """Of the queue or function, in the account of the role and the region of the client."""
         _, partition, _, _, account, _ = self._role.split(":", 5)
         region, target = self._client.meta.region_name, self._route.target
+        if self._route.kind == "states":
+            return target if ":" in target else f"arn:{partition}:states:{region}:{account}:stateMachine:{target}"
         if self._route.kind == "lambda":
             return f"arn:{partition}:lambda:{region}:{account}:function:{target}"
         return f"arn:{partition}:sqs:{region}:{account}:{queue_name(target)}"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from runtime_lib.envelope import Envelope
     from runtime_lib.task import Call
 
-__all__ = ["checked_in", "claim"]
+__all__ = ["checked_in", "claim", "put_value", "read_value", "read_values"]
 
 _PARALLEL = 8
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -99,21 +99,83 @@ def claim(envelope: "Envelope") -> tuple[list[Any], dict[str, Any]]:
             f"the arguments are in a bucket at {key!r}, and {ENV_PAYLOADS} names none here: give the construct that "
             "serves the task payloads=PayloadBucket(…)"
         )
-    s3 = client("s3")
-    try:
-        content = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-    except s3.exceptions.NoSuchKey:
-        raise PayloadLostError(f"the arguments are not in the bucket {bucket} any more: {key!r} is missing") from None
-    except Exception as error:
-        raise PayloadUnavailableError(f"the arguments cannot be read from {bucket} at {key!r}: {error}") from error
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise EnvelopeError(f"{key!r} in the bucket {bucket} is not JSON: {error}") from None
+    found = _read(bucket, key, "arguments are")
     match found:
         case {"args": list(args), "kwargs": dict(kwargs)}:
             return args, kwargs
     raise EnvelopeError(f"{key!r} in the bucket {bucket} has no arguments: expected args and kwargs")
+
+
+def put_value(value_id: str, text: str) -> str:
+    """Put JSON there that is too large for the state of a workflow, under an id; its key.
+
+    Raises:
+        PayloadUnavailableError: there is no bucket, or it did not take it.
+    """
+    bucket, key = os.environ.get(ENV_PAYLOADS), PAYLOAD_PREFIX + value_id
+    if not bucket:
+        raise PayloadUnavailableError(
+            f"a result of {len(text):,} bytes is too large for a state of the workflow, and {ENV_PAYLOADS} names no "
+            "bucket here: give the TaskWorkflow payloads=PayloadBucket(…), or store it in S3 and return its key"
+        )
+    try:
+        client("s3").put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType="application/json")
+    except Exception as error:
+        raise PayloadUnavailableError(f"the bucket {bucket} did not take a result: {error}") from error
+    return key
+
+
+def read_value(key: str) -> Any:
+    """What `put_value` put there.
+
+    Raises:
+        EnvelopeError: the key is none of its keys, or what is there is no JSON.
+        PayloadLostError: it is not there any more.
+        PayloadUnavailableError: it cannot be read now.
+    """
+    bucket = os.environ.get(ENV_PAYLOADS)
+    if not _ID.fullmatch(key.removeprefix(PAYLOAD_PREFIX)) or not key.startswith(PAYLOAD_PREFIX):
+        raise EnvelopeError(f"the key of a result is {key!r:.100}: expected {PAYLOAD_PREFIX!r} and an id")
+    if not bucket:
+        raise PayloadUnavailableError(f"a result is in a bucket at {key!r}, and {ENV_PAYLOADS} names none here")
+    return _read(bucket, key, "result is")
+
+
+def read_values(value_ids: "Sequence[str]") -> list[Any]:
+    """What was put there under these ids, in their order; None for what was not.
+
+    Raises:
+        EnvelopeError: what is there is no JSON.
+        PayloadUnavailableError: it cannot be read now.
+    """
+
+    def read(value_id: str) -> Any:
+        try:
+            return read_value(PAYLOAD_PREFIX + value_id)
+        except PayloadLostError:
+            return None
+
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_PARALLEL) as threads:
+        return list(threads.map(read, value_ids))
+
+
+def _read(bucket: str, key: str, what: str) -> Any:
+    """JSON in the bucket; ``what`` is there, in words for errors, with its verb."""
+    s3 = client("s3")
+    try:
+        content = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    except s3.exceptions.NoSuchKey:
+        raise PayloadLostError(f"the {what} not in the bucket {bucket} any more: {key!r} is missing") from None
+    except Exception as error:
+        raise PayloadUnavailableError(
+            f"the {what.partition(' ')[0]} cannot be read from {bucket} at {key!r}: {error}"
+        ) from error
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise EnvelopeError(f"{key!r} in the bucket {bucket} is not JSON: {error}") from None
 
 
 def _key(envelope: "Envelope") -> str:

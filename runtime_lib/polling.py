@@ -222,7 +222,9 @@ class Poller:
         self._heartbeat.release(record)
         if isinstance(outcome, RetryAfter):
             record.back_to_queue(outcome.delay, self._sqs)
-        elif not isinstance(outcome, DeadLettered) or self._dead_letter(record, outcome):
+        elif isinstance(outcome, DeadLettered) and not self._dead_letter(record, outcome):
+            return
+        elif not record.is_node or record.report(outcome):
             delete(self._queue.url, [str(record.delivery.receipt)], self._sqs)
 
     def _dead_letter(self, record: Record, outcome: DeadLettered) -> bool:

@@ -1,12 +1,19 @@
 """A message received from an SQS queue."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from runtime_lib.context import Delivery
+from runtime_lib.contract import NODE_KEY
 from runtime_lib.log import logger
 
+if TYPE_CHECKING:
+    from runtime_lib.outcomes import Outcome
+
 __all__ = ["Record"]
+
+_BEGINNING = 32
+"""Characters of a body in which the one key of a run in an execution is, white space included."""
 
 
 class Record(NamedTuple):
@@ -61,6 +68,17 @@ class Record(NamedTuple):
             change_visibility(str(self.delivery.queue_url), str(self.delivery.receipt), delay, sqs)
         except Exception:  # noqa: BLE001  (the queue's own visibility timeout ends as well, only at another time)
             logger.exception("message %s comes back when its visibility timeout ends, not in %.1f s", self.id, delay)
+
+    @property
+    def is_node(self) -> bool:
+        """Whether it is a run inside an execution of Step Functions, which waits to be told its end."""
+        return "".join(self.body[:_BEGINNING].split()).startswith(f'{{"{NODE_KEY}":')
+
+    def report(self, outcome: "Outcome") -> bool:
+        """Tell the execution how the run ended; False: it could not be told, and the message has to come again."""
+        from runtime_lib.handlers._node import report
+
+        return report(self.body, outcome)
 
 
 def _seconds(milliseconds: str | None) -> float | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from runtime_lib import leases
 from runtime_lib.context import Delivery
+from runtime_lib.contract import NODE_KEY
 from runtime_lib.errors import Discard, NotBegunError, StoreError, message_of
 from runtime_lib.log import logger
 from runtime_lib.outcomes import DeadLettered, Discarded, Outcome, RetryAfter, Succeeded
@@ -78,6 +79,8 @@ def begin(store: "Store", envelope: "Envelope", delivery: Delivery) -> TrackedRu
     if begun.status is TaskStatus.FAILED:
         logger.warning("%s is not run again: it has failed, but its message is still here", envelope.task, extra=extra)
         return DeadLettered(f"it has failed already: {begun.error}")
+    if begun.status is TaskStatus.SUCCEEDED and NODE_KEY in envelope.metadata:
+        return _again(store, envelope)
     if begun.status in FINISHED:
         logger.info("%s is skipped: it has %s already", envelope.task, begun.status, extra=extra)
         return Discarded(f"it has {begun.status} already")
@@ -86,6 +89,18 @@ def begin(store: "Store", envelope: "Envelope", delivery: Delivery) -> TrackedRu
     # The lease is renewed while that one runs: a duplicate must not use up its deliveries in the meantime.
     pause = _pause(delivery) if delivery.receipt else 0
     return _later(delivery, max(begun.seconds + _CLOCK_SECONDS, pause), held)
+
+
+def _again(store: "Store", envelope: "Envelope") -> Outcome:
+    """How a run of a workflow has ended that comes once more: what follows it needs its result."""
+    record = store.find(envelope.id)
+    logger.info(
+        "%s is not run again: its result is on record", envelope.task, extra={"task": envelope.task, "id": envelope.id}
+    )
+    if record is None or record.result_missing:
+        missing = record.result_missing if record else "its record has expired"
+        return DeadLettered(f"it has succeeded already, and its result is not on record: {missing}")
+    return Succeeded(record.result)
 
 
 def refuse(store: "Store", envelope: "Envelope", delivery: Delivery, outcome: RetryAfter | DeadLettered) -> Outcome:

@@ -32,6 +32,7 @@ Admitted = tuple[Record, Message]
 Admission = Callable[[str, Delivery], Message | Outcome]
 """Makes of a record what can be run, or says what becomes of it: `execution.admit` does so of envelopes."""
 
+_admit = admit
 _SECONDS_TO_REPORT = 0.5
 """What is left when the last task ends, to settle its message and give back those that were not started."""
 _SECONDS_TO_ANSWER = 0.2
@@ -61,6 +62,8 @@ class Batch:
     def __init__(self, event: dict[str, Any], context: Any, *, admit: Admission = admit) -> None:
         deadline = time.time() + context.get_remaining_time_in_millis() / 1000 if context else None
         self._admit = admit
+        # (what others send may look like anything)
+        self._is_ours = admit is _admit
         self._deadline = deadline
         self._records = [_read(record, deadline, context) for record in _records(event)]
         self._longest = 0.0
@@ -150,10 +153,16 @@ class Batch:
         elif isinstance(outcome, RetryAfter):
             self.failed.append(record.id)
             record.back_to_queue(outcome.delay)
-        elif isinstance(outcome, DeadLettered) and not self._dead_letter(record, outcome):
-            self.failed.append(record.id)
-        else:
+        elif self._is_told(record, outcome):
             self._finished.append(record)
+        else:
+            self.failed.append(record.id)
+
+    def _is_told(self, record: Record, outcome: Outcome) -> bool:
+        """Whether who has to know of the end does: a person of a dead letter, a workflow of each of its runs."""
+        if isinstance(outcome, DeadLettered) and not self._dead_letter(record, outcome):
+            return False
+        return not (self._is_ours and record.is_node) or record.report(outcome)
 
     @staticmethod
     def _dead_letter(record: Record, outcome: DeadLettered) -> bool:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from runtime_lib.context import Delivery
+from runtime_lib.contract import NODE_KEY
 from runtime_lib.errors import EnvelopeError
 from runtime_lib.execution import DeadLettered, Message, Outcome, admit
 from runtime_lib.handlers._async_invocation import delivery_of, settle
@@ -16,16 +17,23 @@ __all__ = ["handler"]
 start()
 
 
-def handler(event: Any, context: Any) -> None:
+def handler(event: Any, context: Any) -> Any:
     """Run the task in ``event``: an envelope, or an event of fops.background.
+
+    One of a workflow's tasks, for which Step Functions waits, is answered with its result.
 
     Raises:
         Exception: what the task raised, or that it is not known here, so that Lambda retries and then writes the
             dead letter; also if the message is given up and its dead letter cannot be written here.
     """
+    if isinstance(event, dict) and NODE_KEY in event:
+        from runtime_lib.handlers._node import answer
+
+        return answer(event, context)
     delivery = delivery_of(event, context)
     body = json.dumps(event, separators=(",", ":"))
     settle(_outcome(event, body, delivery, context), body, delivery)
+    return None
 
 
 def _outcome(event: Any, body: str, delivery: Delivery, context: Any) -> Outcome:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from runtime_lib.transports.recording import RecordingTransport
     from runtime_lib.transports.routes import RouteTransport
     from runtime_lib.transports.sqs import SqsTransport
+    from runtime_lib.transports.states import StatesTransport
 
 __all__ = [
     "EagerTransport",
@@ -21,6 +22,7 @@ __all__ = [
     "RecordingTransport",
     "RouteTransport",
     "SqsTransport",
+    "StatesTransport",
     "Transport",
     "dispatch_batch",
     "get_transport",
@@ -36,6 +38,7 @@ _LAZY = {
     "RecordingTransport": "recording",
     "RouteTransport": "routes",
     "SqsTransport": "sqs",
+    "StatesTransport": "states",
 }
 
 
@@ -185,13 +188,35 @@ def sendable(calls: "Sequence[Call]") -> "Sequence[Call]":
 
     Raises:
         PayloadTooLargeError: there is no bucket.
-        DispatchError: the bucket did not take them.
+        DispatchError: the bucket did not take them, or a task has a workflow, which no message starts.
     """
+    refuse_workflows(calls)
     if all(len(call.body) <= MESSAGE_MAX_BYTES for call in calls):
         return calls
     from runtime_lib.payloads import checked_in
 
     return checked_in(calls)
+
+
+def refuse_workflows(calls: "Sequence[Call]") -> None:
+    """Refuse to send as a bare message what has tasks before or after it.
+
+    Raises:
+        DispatchError: one has.
+    """
+    from runtime_lib import registry
+
+    for call in calls:
+        task = registry.find(call.envelope.task)
+        if task and task.edges:
+            from runtime_lib.contract import task_route_variable
+            from runtime_lib.errors import DispatchError
+
+            raise DispatchError(
+                f"{task.name} runs with the tasks before and after it, as a workflow, and this route leads to a "
+                f"function or queue, which would run it alone: call grant_dispatch(function) on the TaskWorkflow "
+                f"that starts with it ({task_route_variable(task.name)}='states:…')"
+            )
 
 
 def _routes() -> Transport:

@@ -4,11 +4,13 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from runtime_lib import registry
 from runtime_lib.contract import (
     ENV_FOPS_FUNCTION_NAME,
     ENV_SCHEDULES,
     MESSAGE_MAX_BYTES,
     SQS_MAX_DELAY_SECONDS,
+    WORKFLOW_INPUT_MAX_BYTES,
     Route,
     is_fifo,
     lane_route_variable,
@@ -48,7 +50,7 @@ class RouteTransport:
     def _sending(self, route: Route | None, calls: "Sequence[Call]") -> "Callable[[Sequence[Call]], None]":
         send = self._transport(route, calls[0]).send
         if route and not route.payloads:
-            _refuse_large(calls)  # there may be a bucket, for another server
+            _refuse_large(calls, route)  # there may be a bucket, for another server
         if route is None or not route.stored:
             return send
         from functools import partial
@@ -69,6 +71,10 @@ class RouteTransport:
                 from runtime_lib.transports.lambda_invoke import LambdaTransport
 
                 self._transports[route] = LambdaTransport(function_name=route.target)
+            elif route.kind == "states":
+                from runtime_lib.transports.states import StatesTransport
+
+                self._transports[route] = StatesTransport(route.target)
             else:
                 from runtime_lib.transports.sqs import SqsTransport
 
@@ -79,6 +85,13 @@ class RouteTransport:
         task, namespace = example.envelope.task, example.namespace
         function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
         if function:
+            known = registry.find(task)
+            if known and known.edges:
+                raise NoRouteError(
+                    f"the function {function!r} has no route to {task!r}, which starts a workflow: "
+                    f"{task_route_variable(task)} is not set. Call grant_dispatch(function) on the TaskWorkflow that "
+                    "starts with it"
+                )
             raise NoRouteError(
                 f"the function {function!r} has no route to {task!r}: neither {task_route_variable(task)} nor "
                 f"{namespace_route_variable(namespace)} is set. Call grant_dispatch(function) on the ManagedAsyncTask "
@@ -100,7 +113,7 @@ class RouteTransport:
 
 
 def _is_later(call: "Call", route: Route | None) -> bool:
-    """Whether it waits in a schedule: for longer than a queue delays it, or for a function, which cannot at all.
+    """Whether it waits in a schedule: for longer than a queue delays it, or for what cannot delay it at all.
 
     A retry of the task that dispatches decides as its first run did, which may have made the schedule.
     """
@@ -109,13 +122,14 @@ def _is_later(call: "Call", route: Route | None) -> bool:
     if ENV_SCHEDULES not in os.environ or is_fifo(route.target):
         return call.delay > SQS_MAX_DELAY_SECONDS
     delay = max(call.delay, call.first_delay)
-    return delay > SQS_MAX_DELAY_SECONDS or (delay > 0 and route.kind == "lambda")
+    return delay > SQS_MAX_DELAY_SECONDS or (delay > 0 and route.kind != "sqs")
 
 
-def _refuse_large(calls: "Sequence[Call]") -> None:
+def _refuse_large(calls: "Sequence[Call]", route: Route) -> None:
+    limit = WORKFLOW_INPUT_MAX_BYTES if route.kind == "states" else MESSAGE_MAX_BYTES
     for call in calls:
-        if len(call.body) > MESSAGE_MAX_BYTES:
-            raise PayloadTooLargeError.of(call.envelope.task, len(call.body))
+        if len(call.body) > limit:
+            raise PayloadTooLargeError.of(call.envelope.task, len(call.body), limit)
 
 
 def find_route(call: "Call") -> Route | None:

@@ -47,6 +47,8 @@ def test_a_namespace_has_a_variable_and_one_for_each_priority() -> None:
     [
         ("lambda:mail:live", Route("lambda", "mail:live")),
         ("sqs:mail", Route("sqs", "mail")),
+        ("states:Shop-Etl-1A2B", Route("states", "Shop-Etl-1A2B")),
+        ("states+store:Shop-Etl-1A2B", Route("states", "Shop-Etl-1A2B", stored=True)),
         ("sqs:https://sqs.eu-west-1.amazonaws.com/1/mail", Route("sqs", "https://sqs.eu-west-1.amazonaws.com/1/mail")),
     ],
 )
@@ -57,7 +59,8 @@ def test_a_route_is_read_as_it_is_written(text: str, route: Route) -> None:
 
 @pytest.mark.parametrize("text", ["", "mail", "sqs:", "lambda:", "sns:topic", "SQS:mail", ":mail", " sqs:mail"])
 def test_a_bad_route_says_which_variable_what_it_is_and_what_is_allowed(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^TASK_ROUTE__X is .*: a route is 'lambda:.*' or 'sqs:.*'$") as caught:
+    forms = "'lambda:.*', 'sqs:.*' or 'states:.*'"
+    with pytest.raises(ValueError, match=f"^TASK_ROUTE__X is .*: a route is {forms}$") as caught:
         Route.parse(text, variable="TASK_ROUTE__X")
     assert repr(text) in str(caught.value)
 

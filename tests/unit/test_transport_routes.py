@@ -123,7 +123,7 @@ def test_a_bad_route_is_refused_with_its_variable_and_what_is_allowed(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TASK_ROUTE__MAIL", value)
-    with pytest.raises(DispatchError, match=rf"TASK_ROUTE__MAIL is '{value}': a route is 'lambda:.*' or 'sqs:.*'"):
+    with pytest.raises(DispatchError, match=rf"TASK_ROUTE__MAIL is '{value}': a route is 'lambda:.*', 'sqs:.*' or"):
         send.dispatch()
     assert ran == []
 

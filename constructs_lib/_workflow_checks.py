@@ -1,0 +1,91 @@
+"""What Step Functions would refuse or not do, refused before any resource exists."""
+
+from typing import Final
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from constructs_lib._address import Loaded
+from constructs_lib._validation import refusal, require_duration
+from constructs_lib._workflow_graph import Run
+from constructs_lib.task_store import StoreAccess
+from runtime_lib import contract
+
+__all__ = ["YEAR_SECONDS", "check_definition", "check_express", "check_runs"]
+
+YEAR_SECONDS: Final = 366 * 86_400
+_EXPRESS_SECONDS: Final = 300
+
+
+def check_express(scope: Construct, store: StoreAccess | None, timeout: cdk.Duration | None) -> None:
+    """Refuse an Express workflow that nobody could ask for its end, or that takes longer than such a one may.
+
+    Raises:
+        ValueError: it has no store, or its timeout is above five minutes.
+    """
+    if store is None:
+        raise refusal(
+            scope,
+            "express",
+            given="True, and no store",
+            allowed="True with a store, which is what knows of Express executions",
+            remedy="give store=TaskStore(…), or leave express out",
+        )
+    require_duration(
+        scope, "execution_timeout", timeout, 1, _EXPRESS_SECONDS, remedy="leave express out for longer executions"
+    )
+
+
+def check_runs(scope: Construct, root: Run, loaded: Loaded, *, express: bool, bucket: bool) -> None:
+    """Refuse runs that would reach a function which does not know their task, and what this kind of workflow cannot do.
+
+    Raises:
+        ValueError: a module is missing, or an Express workflow would wait, or a map needs a bucket.
+    """
+    for run in root.all_runs():
+        _check_run(scope, run, loaded, express=express, bucket=bucket)
+
+
+def _check_run(scope: Construct, run: Run, loaded: Loaded, *, express: bool, bucket: bool) -> None:
+    if run.place.path == scope.node.path and run.task.module not in loaded.known():
+        raise refusal(
+            scope,
+            "modules",
+            given=f"{', '.join(loaded.modules)}, which do not load {run.task.module!r} of task {run.task.name!r}",
+            allowed="the modules of all tasks that run on the workflow's own function",
+            remedy=f"add {run.task.module!r}, or give the construct that serves the task to served_by",
+        )
+    if express and (run.place.via == "sqs" or run.wait > _EXPRESS_SECONDS):
+        what = f"waits {run.wait:g} seconds" if run.wait else f"runs by the queue of {run.place.path}"
+        raise refusal(
+            scope,
+            "express",
+            given=f"True, and {run.task.name!r} {what}",
+            allowed="tasks that run on functions, within five minutes",
+            remedy="leave express out",
+        )
+    if run.each and run.each.max_concurrency > contract.INLINE_CONCURRENCY and (express or not bucket):
+        raise refusal(
+            scope,
+            "payloads",
+            given=f"none for {run.each.max_concurrency:,} items of {run.task.name!r} at once",
+            allowed=f"up to {contract.INLINE_CONCURRENCY} at once without a bucket, and in an Express workflow",
+            remedy="give payloads=PayloadBucket(…), and leave express out",
+        )
+
+
+def check_definition(scope: Construct, text: str) -> None:
+    """Refuse a definition that is larger than Step Functions takes.
+
+    Raises:
+        ValueError: it is.
+    """
+    size = len(text.encode())
+    if size > contract.STATES_DEFINITION_MAX_BYTES:
+        raise refusal(
+            scope,
+            "start",
+            given=f"a workflow of {size:,} bytes in the Amazon States Language",
+            allowed=f"{contract.STATES_DEFINITION_MAX_BYTES:,} bytes",
+            remedy="let a task dispatch a part of it as a workflow of its own",
+        )

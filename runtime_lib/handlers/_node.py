@@ -1,0 +1,177 @@
+"""Runs of tasks inside executions of Step Functions: how one is run for the engine, and how its end is told.
+
+The runtime decides what becomes of an attempt and says it by the name of an error; when the next one is, and what
+follows, is in the state machine.
+"""
+
+import json
+from typing import Any
+
+from runtime_lib.context import Delivery
+from runtime_lib.contract import NODE_KEY
+from runtime_lib.errors import (
+    Discard,
+    EnvelopeError,
+    NewerMessageError,
+    NotBegunError,
+    PayloadUnavailableError,
+    TaskError,
+    UnknownTaskError,
+    message_of,
+)
+from runtime_lib.execution import DeadLettered, Discarded, Message, Outcome, RetryAfter, Succeeded, admit
+from runtime_lib.handlers._async_invocation import delivery_of
+from runtime_lib.handlers._running import run_message
+from runtime_lib.log import logger
+from runtime_lib.workflow.node import Node, node_id, node_of
+
+__all__ = ["TaskDiscarded", "TaskFailed", "TaskNotBegun", "TaskRetry", "answer", "is_node_event", "report"]
+
+_NOT_BEGUN = (NotBegunError, UnknownTaskError, NewerMessageError, PayloadUnavailableError)
+_MESSAGE_CHARACTERS = 1_000
+"""Of what failed: the failures of many branches have to fit into one state."""
+
+
+# Step Functions knows an error by the name of its class, and nothing else of it: `contract.NODE_RETRY` and the like.
+
+
+class TaskRetry(TaskError):  # noqa: N818
+    """The attempt failed, and the task's policy allows another."""
+
+
+class TaskFailed(TaskError):  # noqa: N818
+    """The task failed for good."""
+
+
+class TaskNotBegun(TaskError):  # noqa: N818
+    """The attempt could not begin."""
+
+
+class TaskDiscarded(TaskError):  # noqa: N818
+    """The task is done with its message: nothing follows it, and nothing has failed."""
+
+
+def is_node_event(event: Any) -> bool:
+    """Whether an event is a run inside an execution."""
+    return isinstance(event, dict) and NODE_KEY in event
+
+
+def answer(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
+    """Run the task of an event, and return its result as `contract.NODE_KEY` says.
+
+    Raises:
+        TaskRetry: the attempt failed, and another one is allowed.
+        TaskFailed: it failed for good.
+        TaskNotBegun: it did not run, and is to be tried again.
+        TaskDiscarded: what follows is not to run.
+    """
+    node = node_of(event)
+    delivery = delivery_of(event, context)._replace(
+        attempt=node.retries + 1,
+        max_receive_count=None,
+        # The same at each attempt of one entry into the state, so that a crashed one is known as one of them.
+        message_id=f"{node.name} {node.index} {node.entered}",
+        is_invocation=False,
+    )
+    outcome = _run(json.dumps(event), delivery)
+    try:
+        return _answer(outcome, node, event)
+    except TaskError as error:
+        # The traceback is in the log; that of this module would only fill the state.
+        raise error.with_traceback(None) from None
+
+
+def report(body: str, outcome: Outcome, *, client: Any | None = None) -> bool:
+    """Tell the engine how a run ended that came through a queue; False: it could not be told, and has to be again.
+
+    An execution that does not wait for it any more is told nothing.
+    """
+    event = json.loads(body)
+    try:
+        node = node_of(event)
+    except EnvelopeError:
+        return True  # nothing tells whom to tell
+    if isinstance(outcome, RetryAfter) or not node.token:
+        return True
+    from runtime_lib.clients import client as shared_client
+
+    states = client or shared_client("stepfunctions")
+    try:
+        try:
+            output = json.dumps(_answer(outcome, node, event))
+        except TaskError as error:
+            cause = json.dumps({"errorType": type(error).__name__, "errorMessage": str(error)})
+            states.send_task_failure(taskToken=node.token, error=type(error).__name__, cause=cause)
+        else:
+            states.send_task_success(taskToken=node.token, output=output)
+    except (states.exceptions.TaskTimedOut, states.exceptions.TaskDoesNotExist, states.exceptions.InvalidToken):
+        logger.warning("%s has ended, and its workflow does not wait for it any more", node.name)
+    except Exception:  # noqa: BLE001  (botocore's errors share no base class; all mean: not told)
+        logger.exception("%s has ended, and its workflow could not be told", node.name)
+        return False
+    return True
+
+
+def _run(body: str, delivery: Delivery) -> Outcome:
+    admitted = admit(body, delivery)
+    return run_message(admitted, delivery) if isinstance(admitted, Message) else admitted
+
+
+def _answer(outcome: Outcome, node: Node, event: dict[str, Any]) -> dict[str, Any] | None:
+    match outcome:
+        case Succeeded(result):
+            return _result(result, node, str(event[NODE_KEY]["run"]["id"]))
+        case RetryAfter(_, error) if isinstance(error, _NOT_BEGUN):
+            raise TaskNotBegun(_described(error))
+        case RetryAfter(_, error):
+            raise TaskRetry(_described(error))
+        case Discarded(reason):
+            raise TaskDiscarded(reason[:_MESSAGE_CHARACTERS])
+        case DeadLettered(reason, None):
+            raise TaskFailed(f"TaskRejected: {reason}"[:_MESSAGE_CHARACTERS])
+        case DeadLettered(reason, Discard()):
+            raise TaskDiscarded(reason[:_MESSAGE_CHARACTERS])
+        case DeadLettered(_, error):
+            raise TaskFailed(_described(error))
+
+
+def _result(result: Any, node: Node, run_id: str) -> dict[str, Any] | None:
+    """The result, if somebody wants it: as it is, or as its key in the bucket."""
+    if node.claim is None:
+        return None
+    from runtime_lib.results import plain
+
+    try:
+        text = json.dumps(result, default=plain, allow_nan=False, separators=(",", ":"))
+    except Exception as error:  # noqa: BLE001  (whatever an object of the user's does when it is looked at)
+        raise TaskFailed(
+            f"TypeError: {node.task} returned a {type(result).__name__}, which cannot be sent as JSON to what follows "
+            f"it: {message_of(error)}"[:_MESSAGE_CHARACTERS]
+        ) from None
+    is_long = False
+    if node.items is not None:
+        if not isinstance(result, list | tuple):
+            raise TaskFailed(f"TypeError: {node.task} returned a {type(result).__name__}, and for_each takes a list")
+        is_long = len(result) > node.items
+    if len(text) <= node.claim and not is_long:
+        return {"value": json.loads(text)}
+    if node.inline:
+        raise TaskFailed(
+            f"ValueError: {node.task} returned {len(text):,} bytes of JSON"
+            + (f", {len(result):,} items" if node.items is not None else "")
+            + f", and {node.claim:,} bytes"
+            + (f" and {node.items:,} items" if node.items is not None else "")
+            + " are what can be handed on here: give the TaskWorkflow payloads=PayloadBucket(…), map lists outside of "
+            "other lists, and do not make it an Express one"
+        )
+    from runtime_lib.payloads import put_value
+
+    try:
+        return {"key": put_value(node_id(run_id, node.name, node.index), text)}
+    except PayloadUnavailableError as error:
+        raise TaskFailed(_described(error)) from None
+
+
+def _described(error: BaseException | None) -> str:
+    """An exception as its type and message, which `node.failure_of` reads."""
+    return f"{type(error).__name__}: {message_of(error) if error else ''}"[:_MESSAGE_CHARACTERS]

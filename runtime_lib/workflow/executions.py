@@ -1,0 +1,121 @@
+"""Workflows that were dispatched: their records are what Step Functions tells of their executions."""
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from runtime_lib.clients import client
+from runtime_lib.contract import Route, task_route_variable
+from runtime_lib.errors import NotRecordedError, PayloadLostError, PayloadUnavailableError, StoreError
+from runtime_lib.task_record import RecordedError, TaskRecord, TaskStatus
+from runtime_lib.transports.states import state_machine_arn
+from runtime_lib.workflow.node import failure_of
+
+if TYPE_CHECKING:
+    from runtime_lib.handle import TaskHandle
+
+__all__ = ["cancel", "machine_of", "record"]
+
+_STATUSES = {
+    "PENDING_REDRIVE": TaskStatus.RETRYING,
+    "RUNNING": TaskStatus.RUNNING,
+    "SUCCEEDED": TaskStatus.SUCCEEDED,
+    "FAILED": TaskStatus.FAILED,
+    "TIMED_OUT": TaskStatus.FAILED,
+    "ABORTED": TaskStatus.CANCELLED,
+}
+
+
+def machine_of(task: str) -> str | None:
+    """The state machine that a task's route leads to; None if it leads elsewhere, or its runs are in a task store."""
+    value = os.environ.get(task_route_variable(task), "")
+    if not value.startswith("states"):
+        return None
+    route = Route.parse(value, variable=task_route_variable(task))
+    return route.target if route.kind == "states" and not route.stored else None
+
+
+def record(machine: str, handle: "TaskHandle") -> TaskRecord:
+    """What is known of a workflow that was dispatched.
+
+    Raises:
+        NotRecordedError: there is no such execution.
+        StoreError: it may not be read, or Step Functions failed.
+    """
+    states = client("stepfunctions")
+    try:
+        found = states.describe_execution(executionArn=_execution_arn(machine, handle.id, states))
+    except states.exceptions.ExecutionDoesNotExist:
+        raise NotRecordedError(
+            f"{machine} has no execution of {handle.task} {handle.id}: it is kept for 90 days after its end"
+        ) from None
+    except Exception as error:
+        raise StoreError(
+            f"the execution of {handle.task} {handle.id} cannot be read: {error} (grant_read(function) of the "
+            "TaskWorkflow allows to)"
+        ) from error
+    status = _STATUSES.get(found["status"], TaskStatus.RUNNING)
+    result, missing = _result(found) if status is TaskStatus.SUCCEEDED else (None, None)
+    stopped = found.get("stopDate")
+    return TaskRecord(
+        handle.id,
+        handle.task,
+        status,
+        1,
+        queued_at=found["startDate"].timestamp(),
+        started_at=found["startDate"].timestamp(),
+        finished_at=stopped.timestamp() if stopped else None,
+        result=result,
+        result_missing=missing,
+        error=_error(found, handle.id) if status in {TaskStatus.FAILED, TaskStatus.CANCELLED} else None,
+    )
+
+
+def cancel(machine: str, handle: "TaskHandle") -> bool:
+    """Stop a workflow: no further task of it begins; False if it has ended.
+
+    Raises:
+        NotRecordedError: there is no such execution.
+        StoreError: it may not be stopped, or Step Functions failed.
+    """
+    if record(machine, handle).has_finished:
+        return False
+    states = client("stepfunctions")
+    try:
+        states.stop_execution(executionArn=_execution_arn(machine, handle.id, states), error="TaskCancelled")
+    except Exception as error:
+        if record(machine, handle).has_finished:
+            return False
+        raise StoreError(
+            f"the execution of {handle.task} {handle.id} cannot be stopped: {error} (grant_cancel(function) of the "
+            "TaskWorkflow allows to)"
+        ) from error
+    return True
+
+
+def _execution_arn(machine: str, execution: str, states: Any) -> str:
+    return f"{state_machine_arn(machine, states).replace(':stateMachine:', ':execution:')}:{execution}"
+
+
+def _result(found: dict[str, Any]) -> tuple[Any, str | None]:
+    """What the first task returned, or why it is not here."""
+    answer = json.loads(found.get("output") or "null")
+    if not isinstance(answer, dict) or "key" not in answer:
+        return (answer or {}).get("value"), None
+    from runtime_lib.payloads import read_value
+
+    try:
+        return read_value(answer["key"]), None
+    except (PayloadLostError, PayloadUnavailableError) as error:
+        return None, str(error)
+
+
+def _error(found: dict[str, Any], run_id: str) -> RecordedError:
+    try:
+        failed = json.loads(found.get("cause") or "{}")
+    except ValueError:
+        failed = {}
+    if isinstance(failed, dict) and "task" in failed:
+        told = failure_of(failed, run_id)
+        return RecordedError(told.error["type"], f"{told.task}: {told.error['message']}")
+    return RecordedError(found.get("error") or found["status"], found.get("cause") or "")

@@ -1,0 +1,223 @@
+"""One run of a task inside an execution: the message that Step Functions sends for it, and the arguments in it."""
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from runtime_lib.contract import ENVELOPE_VERSION, NODE_FAILED, NODE_KEY, PREREQUISITE_FAILED, Priority
+from runtime_lib.envelope import Envelope, derived_id
+from runtime_lib.errors import ArgumentError, EnvelopeError, message_of
+
+if TYPE_CHECKING:
+    from runtime_lib.task import Task
+
+__all__ = [
+    "JobFailed",
+    "Node",
+    "arguments",
+    "bind_result",
+    "envelope_of",
+    "failure_of",
+    "node_id",
+    "node_of",
+    "result_text",
+]
+
+_FIELDS: dict[str, type] = {"run": dict, "node": str, "task": str}
+_OF_THE_FIRST_TASK = ("payload_key", "schema", "overlap")
+"""What a dispatched message says of its own task alone, not of those that follow."""
+
+
+class Node(NamedTuple):
+    """What a message says of its run: see `contract.NODE_KEY`."""
+
+    name: str
+    task: str
+    index: str | None
+    entered: str | None
+    retries: int
+    token: str | None
+    claim: int | None
+    items: int | None
+    inline: bool
+
+
+class JobFailed(NamedTuple):
+    """What a task of ``on_failure`` is told, as a dict: which task failed, in which run, and how."""
+
+    task: str
+    node: str
+    run: str
+    error: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.task} failed: {self.error['type']}: {self.error['message']}"
+
+
+def node_id(run_id: str, node: str, index: str | None = None) -> str:
+    """The id of a run, the same at each attempt: its message, its record and its object in the bucket have it."""
+    return derived_id(run_id, node) if index is None else derived_id(run_id, node, index)
+
+
+def node_of(message: dict[str, Any]) -> Node:
+    """Read a message.
+
+    Raises:
+        EnvelopeError: a field is missing or of another type.
+    """
+    said = _said(message)
+    return Node(
+        said["node"],
+        said["task"],
+        said.get("index"),
+        said.get("entered"),
+        int(said.get("retries", 0)),
+        said.get("token"),
+        said.get("claim"),
+        said.get("items"),
+        bool(said.get("inline")),
+    )
+
+
+def envelope_of(message: dict[str, Any]) -> Envelope:
+    """The envelope of a run; of the first task it has the arguments, of the others they are in its metadata.
+
+    Raises:
+        EnvelopeError: a field is missing or of another type.
+    """
+    said = _said(message)
+    run = said["run"]
+    run_id = str(run["id"])
+    sent = run.get("metadata", {})
+    here = {name: value for name, value in said.items() if name not in {"run", "dispatched", "token"}} | {"run": run_id}
+    envelope_id = node_id(run_id, said["node"], said.get("index"))
+    if "dispatched" in said:
+        first = Envelope.decode(json.dumps(said["dispatched"]))
+        metadata = {**first.metadata, "chain": first.chain, NODE_KEY: here}
+        return first._replace(id=envelope_id, task=said["task"], metadata=metadata)
+    metadata = {name: value for name, value in sent.items() if name not in _OF_THE_FIRST_TASK}
+    metadata |= {"chain": sent.get("chain") or run_id, "parent": run_id, NODE_KEY: here}
+    metadata.setdefault("version", ENVELOPE_VERSION)
+    metadata.setdefault("priority", Priority.DEFAULT.value)
+    envelope = {"id": envelope_id, "task": said["task"], "args": [], "kwargs": {}, "headers": run.get("headers", {})}
+    return Envelope.decode(json.dumps({**envelope, "metadata": metadata}))
+
+
+def arguments(task: "Task[..., Any]", envelope: Envelope) -> tuple[list[Any], dict[str, Any]]:
+    """What a run is given: what was dispatched, the result of the task before it, or what failed.
+
+    Raises:
+        EnvelopeError: the message names another key in the bucket than it may, or there is no JSON.
+        PayloadLostError: what it was to be given is not in the bucket any more.
+        PayloadUnavailableError: it cannot be read from there now.
+    """
+    said = envelope.metadata[NODE_KEY]
+    run = said["run"]
+    if "failed" in said:
+        return _told(task, failure_of(said["failed"], run))
+    if "result" in said:
+        return bind_result(task, _value(said["result"]))
+    if "results" in said:
+        return bind_result(task, [_value(one) for one in said["results"]])
+    if "each" in said:
+        from runtime_lib.payloads import read_values
+
+        each = said["each"]
+        outer = f"{each['index']}." if "index" in each else ""
+        ids = [node_id(run, each["node"], f"{outer}{number}") for number in range(each["count"])]
+        return bind_result(task, read_values(ids))
+    if "payload_key" in envelope.metadata:
+        from runtime_lib.payloads import claim
+
+        return claim(envelope._replace(id=run))
+    return envelope.args, envelope.kwargs
+
+
+def bind_result(task: "Task[..., Any]", result: Any) -> tuple[list[Any], dict[str, Any]]:
+    """A result as arguments: by name if it is a dict of the parameters, else as the first, if there is one."""
+    signature = task.signature
+    if not signature.parameters and not signature.takes_any_name:
+        return [], {}
+    if isinstance(result, dict):
+        try:
+            signature.accept([], result)
+        except ArgumentError:
+            pass
+        else:
+            return [], result
+    return [result], {}
+
+
+def result_text(task: str, result: Any, *, is_list: bool = False) -> str:
+    """A result as JSON, for what follows the task.
+
+    Raises:
+        TypeError: it is none, or no list although ``is_list`` asks for one.
+    """
+    from runtime_lib.results import plain
+
+    try:
+        text = json.dumps(result, default=plain, allow_nan=False, separators=(",", ":"))
+    except Exception as error:  # noqa: BLE001  (whatever an object of the user's does when it is looked at)
+        raise TypeError(
+            f"{task} returned a {type(result).__name__}, which cannot be sent as JSON to what follows it: "
+            f"{message_of(error)}"
+        ) from None
+    if is_list and not isinstance(result, list | tuple):
+        raise TypeError(f"{task} returned a {type(result).__name__}, and for_each takes a list")
+    return text
+
+
+def failure_of(failed: dict[str, Any], run_id: str) -> JobFailed:
+    """What failed, as Step Functions tells it: by the runtime, by Lambda, or by the engine itself."""
+    error, cause = str(failed.get("error")), str(failed.get("cause", ""))
+    try:
+        told = json.loads(cause)
+    except ValueError:
+        told = {}
+    message = str(told.get("errorMessage", cause)) if isinstance(told, dict) else cause
+    kind = error
+    if error == NODE_FAILED and ": " in message:
+        kind, _, message = message.partition(": ")
+    elif error == PREREQUISITE_FAILED and isinstance(told, dict) and "task" in told:
+        message = str(failure_of(told, run_id))
+    return JobFailed(str(failed.get("task")), str(failed.get("node")), run_id, {"type": kind, "message": message})
+
+
+def _told(task: "Task[..., Any]", failed: JobFailed) -> tuple[list[Any], dict[str, Any]]:
+    """The failure for ``job_failed``, or for the only parameter; as a text where it takes one."""
+    parameters = [parameter.name for parameter in task.signature.parameters]
+    if not parameters and not task.signature.takes_any_name:
+        return [], {}
+    by_name = "job_failed" in parameters or not parameters
+    given: list[tuple[list[Any], dict[str, Any]]] = [
+        ([], {"job_failed": value}) if by_name else ([value], {}) for value in (failed._asdict(), str(failed))
+    ]
+    for args, kwargs in given:
+        try:
+            task.signature.accept(args, kwargs)
+        except ArgumentError:
+            continue
+        return args, kwargs
+    return given[0]
+
+
+def _value(result: dict[str, Any]) -> Any:
+    if "key" not in result:
+        return result.get("value")
+    from runtime_lib.payloads import read_value
+
+    return read_value(result["key"])
+
+
+def _said(message: dict[str, Any]) -> dict[str, Any]:
+    said = message.get(NODE_KEY)
+    if not isinstance(said, dict):
+        raise EnvelopeError(f"the message of a workflow has {NODE_KEY} {said!r:.100}: expected an object")
+    for name, expected in _FIELDS.items():
+        if type(said.get(name)) is not expected or not said[name]:
+            raise EnvelopeError(
+                f"the message of a workflow has {name} {said.get(name)!r:.100}: expected {expected.__name__}"
+            )
+    if not isinstance(said["run"].get("id"), str):
+        raise EnvelopeError(f"the message of a workflow has run.id {said['run'].get('id')!r:.100}: expected str")
+    return said
