@@ -48,15 +48,22 @@ class ScheduledArguments(NamedTuple):
                 remedy="give args= and kwargs=, or default_args={'args': […], 'kwargs': {…}} to its @task",
             )
 
-    def message(self, scope: Construct, *, schedule: str, task: str, priority: Priority, skips: bool) -> str:
-        """What the schedule sends for each run, as ``runtime_lib.occurrence`` reads it.
+    def message(
+        self, scope: Construct, *, schedule: str, task: str, priority: Priority, skips: bool, is_workflow: bool
+    ) -> str:
+        """What the schedule sends for each run, as ``runtime_lib.occurrence`` reads it; to a workflow, an envelope.
 
         Raises:
             ValueError: the arguments cannot be sent as JSON, or are too large.
         """
         self._check_json(scope)
         begin = json.dumps({"schedule": schedule, "scheduled_time": contract.SCHEDULED_TIME})
-        rest = {"task": task, "args": self.args, "kwargs": self.kwargs, "priority": priority.value}
+        rest: dict[str, Any] = {"task": task, "args": self.args, "kwargs": self.kwargs, "priority": priority.value}
+        if is_workflow:  # no code of this library reads it before its first state does
+            sent = {"priority": rest.pop("priority"), "version": contract.ENVELOPE_VERSION, "schedule": schedule}
+            sent |= dict.fromkeys(("timestamp", "scheduled_time"), contract.SCHEDULED_TIME)
+            begin = json.dumps({"id": f"{schedule} {contract.SCHEDULED_TIME}", "metadata": sent})
+            rest["headers"] = {}
         end = json.dumps({**rest, "overlap": "skip"} if skips else rest)
         # What only looks like a placeholder stays what it is: JSON has another way to write it.
         end = end.replace(contract.SCHEDULER_PLACEHOLDER, f"\\u003c{contract.SCHEDULER_PLACEHOLDER[1:]}")

@@ -208,8 +208,8 @@ class _Scope:
         first = name
         if self._spreads:
             first = f"{run.name}{self._suffix}: spread"
-            self._choose(first, f"{answer}.key", f"{name} one by one", name)
-            self._add(f"{name} one by one", self._map(run, answer, spread=True))
+            self._choose(first, f"{answer}.key", f"{name} apart", name)
+            self._add(f"{name} apart", self._map(run, answer, spread=True))
         checked, failing = f"{run.name}{self._suffix}: all", f"{run.name}{self._suffix}: some failed"
         self._choose(checked, "$.each.errors[0]", failing, following)
         self._add(failing, {"Type": "Pass", "InputPath": "$.each.errors[0]", "ResultPath": "$.failure", "Next": failed})
@@ -226,17 +226,14 @@ class _Scope:
         assert run.each, "it is mapped"
         suffix = self._suffix + (_SPREAD if spread else "")
         item = _Scope(bucket=self._bucket, spreads=False, is_item=True, suffix=suffix)
-        ended, broken = f"{run.name}{suffix}: ended", f"{run.name}{suffix}: broken"
+        ended, failed = f"{run.name}{suffix}: item done", f"{run.name}{suffix}: item failed"
         collects = run.each.then is not None
-        begun = item.run(
-            run,
-            {"result.$": "$.result.answer"},
-            done=ended,
-            failed=broken,
-            returns=collects,
-            claim=0 if self._bucket else None,
-        )
+        # With a bucket all results go there: together they may be too large for a state, however small each is.
+        claim = 0 if collects and self._bucket else contract.RESULT_CLAIM_BYTES
+        given = {"result.$": "$.result.answer"}
+        begun = item.run(run, given, done=ended, failed=failed, returns=collects, claim=claim)
         gives = collects and not self._bucket
+        item.end(ended, failed, gives="$.returned.answer" if gives else "")
         number = "States.Format('{}', $$.Map.Item.Index)"
         if self._is_item:
             number = "States.Format('{}.{}', $.index, $$.Map.Item.Index)"

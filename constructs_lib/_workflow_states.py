@@ -120,15 +120,13 @@ def recorded(table: str, begun: str) -> dict[str, State]:
     One that is cancelled by then, or is started a second time, ends before it begins.
     """
     result = "States.JsonToString($.returned.answer.value)"
-    error = (
-        "States.JsonToString(States.Array($.failure.error, States.Format('{}: {}', $.failure.task, $.failure.cause)))"
-    )
-    begins = {
-        "ConditionExpression": "attribute_not_exists(#status) OR #status = :queued",
-        "Catch": [{"ErrorEquals": ["DynamoDB.ConditionalCheckFailedException"], "Next": ": skipped"}],
-    }
+    cause = "States.Format('{}: {}', $.failure.task, $.failure.cause)"
+    error = f"States.JsonToString(States.Array($.failure.error, {cause}))"
+    refused = [{"ErrorEquals": ["DynamoDB.ConditionalCheckFailedException"], "Next": ": skipped"}]
+    begins = _update(table, "running", {":queued": {"S": "queued"}}, Catch=refused, Next=begun)
+    begins["Parameters"]["ConditionExpression"] = "attribute_not_exists(#status) OR #status = :queued"
     return {
-        ": recorded": _update(table, "running", {":queued": {"S": "queued"}}, **begins, Next=begun),
+        ": recorded": begins,
         ": skipped": {"Type": "Succeed"},
         ": done": _update(table, "succeeded", {":result": {"S.$": result}}, End=True),
         ": failed": _update(table, "failed", {":error": {"S.$": error}}, Next=": failure"),

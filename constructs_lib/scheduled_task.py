@@ -173,9 +173,15 @@ class ScheduledTask(TaskServer):
                 allowed="a construct that knows the task",
                 remedy=f"add {definition.module!r} to its modules",
             )
-        self._check_overlap(overlap)
+        is_workflow = route.kind == "states"
+        self._check_overlap(overlap, is_workflow=is_workflow)
         message = arguments.message(
-            self, schedule=name, task=self.task_name, priority=priority, skips=overlap == "skip"
+            self,
+            schedule=name,
+            task=self.task_name,
+            priority=priority,
+            skips=overlap == "skip",
+            is_workflow=is_workflow,
         )
         self.schedule: Final = scheduler.Schedule(
             self,
@@ -264,7 +270,7 @@ class ScheduledTask(TaskServer):
                 return
         self.dead_letter_queue, self.alarms = dead_letters_of(self, dead_letter_queue)
 
-    def _check_overlap(self, overlap: str) -> None:
+    def _check_overlap(self, overlap: str, *, is_workflow: bool) -> None:
         if overlap not in get_args(_Overlap):
             raise refusal(
                 self,
@@ -272,6 +278,14 @@ class ScheduledTask(TaskServer):
                 given=repr(overlap),
                 allowed=" or ".join(map(repr, get_args(_Overlap))),
                 remedy="use one of these",
+            )
+        if overlap == "skip" and is_workflow:
+            raise refusal(
+                self,
+                "overlap",
+                given="'skip' for a workflow",
+                allowed="'allow'",
+                remedy="let a ScheduledTask of its own with overlap='skip' dispatch the workflow, and await it",
             )
         if overlap == "skip" and self.address.store is None:
             raise refusal(
@@ -289,7 +303,9 @@ _Overlap = Literal["allow", "skip"]
 def _loaded(target: DispatchTarget | None) -> Loaded | None:
     """What the target's function imports; None for one that is deployed elsewhere."""
     function = target.function if isinstance(target, TaskServer) else None
-    return function.loaded if isinstance(function, TaskFunction) else None
+    if isinstance(function, TaskFunction):
+        return function.loaded
+    return target.address.loaded if target else None
 
 
 def _check_server(

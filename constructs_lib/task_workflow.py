@@ -116,8 +116,11 @@ class TaskWorkflow(DispatchTarget):
         self.also_serves = frozenset(servers.own_tasks)
         check_runs(self, self.graph, loaded, express=express, bucket=payloads is not None)
         # An Express execution cannot be looked at: its sender records that it is queued.
-        self.address = Address.of_task(
-            definition.name, Route("states", name), store=store if express else None, payloads=payloads
+        self.address = replace(
+            Address.of_task(
+                definition.name, Route("states", name), store=store if express else None, payloads=payloads
+            ),
+            loaded=loaded,
         )
         self._payloads = payloads
         worker = _Worker(self, "Worker", definition.name, store=store, payloads=payloads)
@@ -126,7 +129,7 @@ class TaskWorkflow(DispatchTarget):
             self.function = TaskFunction(
                 worker,
                 construct=TaskWorkflow,
-                trigger=f"workflow {self.node.path}",
+                trigger=f"in workflow {self.node.path}",
                 function_name=name,
                 code=code,
                 handler=contract.TASK_WORKFLOW_HANDLER,

@@ -72,6 +72,18 @@ def functions(cloud: Cloud, names: Iterable[str]) -> list[Function]:
     ]
 
 
+def targets(cloud: Cloud, names: Iterable[str]) -> list[Function]:
+    """What tasks can be dispatched to: the functions of stacks, and their state machines, which start workflows."""
+    names = list(names)
+    machines = [
+        _function(resource.physical_id.rpartition(":")[2], name, resource.metadata[METADATA_KEY])
+        for name in names
+        for resource in stacks.resources(cloud, name)
+        if resource.kind == "AWS::StepFunctions::StateMachine" and METADATA_KEY in resource.metadata
+    ]
+    return [*functions(cloud, names), *machines]
+
+
 def queues(cloud: Cloud, names: Iterable[str]) -> list[Queue]:
     """The queues of stacks and of their nested stacks; the numbers of messages are approximate on AWS."""
     urls = [
@@ -97,7 +109,7 @@ def queues(cloud: Cloud, names: Iterable[str]) -> list[Queue]:
 
 
 def routes(deployed: Iterable[Function]) -> dict[str, str]:
-    """The routes to all functions, as the environment of a sender holds them, and where tasks are recorded."""
+    """The routes to all of them, as the environment of a sender holds them, and where tasks are recorded."""
     return {
         variable: value
         for function in deployed

@@ -10,6 +10,8 @@ from runtime_lib.contract import METADATA_KEY
 from tasks_cli.errors import CliError
 from tasks_cli.templates import SynthesizedTemplate, read_templates
 
+_SERVERS = {"AWS::Lambda::Function", "AWS::StepFunctions::StateMachine"}
+
 
 class ListedTask(NamedTuple):
     """One way in which a task runs; nothing serves it if ``construct`` and ``path`` are None."""
@@ -31,7 +33,7 @@ def list_tasks(folder: Path) -> list[ListedTask]:
     """
     templates = list(read_templates(folder))
     sources = _sources(templates)
-    served = [*_functions(templates), *_schedules(templates)]
+    served = [*_served(templates), *_schedules(templates)]
     found = [one._replace(source=sources.get(one.task)) for one in served]
     found += [
         ListedTask(name, source=source) for name, source in sources.items() if name not in {one.task for one in served}
@@ -41,15 +43,22 @@ def list_tasks(folder: Path) -> list[ListedTask]:
 
 def _described(templates: Iterable[SynthesizedTemplate]) -> Iterator[tuple[SynthesizedTemplate, Any, Any]]:
     """The functions of constructs: their template, their resource, and what their metadata tells."""
+    return (one for one in _all_described(templates) if one[1]["Type"] == "AWS::Lambda::Function")
+
+
+def _all_described(templates: Iterable[SynthesizedTemplate]) -> Iterator[tuple[SynthesizedTemplate, Any, Any]]:
     for template in templates:
         for resource in template.resources.values():
             described = resource.get("Metadata", {}).get(METADATA_KEY)
-            if described and resource["Type"] == "AWS::Lambda::Function":
+            if described:
                 yield template, resource, described
 
 
-def _functions(templates: Iterable[SynthesizedTemplate]) -> Iterator[ListedTask]:
-    for template, _, described in _described(templates):
+def _served(templates: Iterable[SynthesizedTemplate]) -> Iterator[ListedTask]:
+    """What functions run, and what starts workflows."""
+    for template, resource, described in _all_described(templates):
+        if resource["Type"] not in _SERVERS:
+            continue
         for name in described["tasks"]:
             yield ListedTask(
                 name,

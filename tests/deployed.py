@@ -44,7 +44,7 @@ class Field:
     @contextmanager
     def routes(self) -> Iterator[None]:
         """Dispatches inside the block go to the local cloud."""
-        routes = deployed.routes(deployed.functions(self.cloud, self.stacks))
+        routes = deployed.routes(deployed.targets(self.cloud, self.stacks))
         with patch.dict(os.environ, routes), patch.dict("runtime_lib.clients._clients", clear=True):
             self.cloud.use_in_this_process()
             yield

@@ -66,7 +66,7 @@ def dispatch(
         headers=dict(_pair(text, "--header") for text in header or ()),
     )
     cloud = choose_cloud(aws=aws)
-    functions = deployed.functions(cloud, deployed.stack_names(cloud, stack))
+    functions = deployed.targets(cloud, deployed.stack_names(cloud, stack))
     routes = deployed.routes(functions)
     if namespace is None:
         namespace = deployed.namespace_of_task(functions, task)

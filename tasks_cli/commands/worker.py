@@ -47,7 +47,7 @@ def worker(
     wanted = priority_of(priority)
     cloud = choose_cloud(aws=aws)
     if queue is None and (stack is not None or cloud.is_local):
-        functions = deployed.functions(cloud, deployed.stack_names(cloud, stack))
+        functions = deployed.targets(cloud, deployed.stack_names(cloud, stack))
         namespace = namespace or deployed.find_namespace(functions, modules[0])
         os.environ.update(deployed.routes(functions))
     cloud.use_in_this_process()
