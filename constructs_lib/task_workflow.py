@@ -59,9 +59,9 @@ class TaskWorkflow(DispatchTarget):
         execution_timeout: how long an execution may take, up to a year. Default: a year; an Express one five minutes.
         queue_timeout: how long a task may wait in the queue of a construct that serves it, and run, before it counts as
             failed; up to a year. Default: a day.
-        log_retention: how long the log of executions and that of the function are kept. Default: one month.
-        tracing: whether AWS X-Ray traces executions. Default: yes.
-        options: of the workflow's own function, see `FunctionOptions`.
+        trace_executions: whether AWS X-Ray traces executions. Default: yes.
+        options: of the workflow's own function, see `FunctionOptions`; ``log_retention`` and ``removal_policy`` hold for
+            the log of executions as well.
 
     Attributes:
         state_machine: the state machine.
@@ -90,8 +90,7 @@ class TaskWorkflow(DispatchTarget):
         payloads: PayloadAccess | None = None,
         execution_timeout: cdk.Duration | None = None,
         queue_timeout: cdk.Duration | None = None,
-        log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
-        tracing: bool = True,
+        trace_executions: bool = True,
         **options: Unpack[FunctionOptions],
     ) -> None:
         super().__init__(scope, construct_id)
@@ -139,7 +138,7 @@ class TaskWorkflow(DispatchTarget):
                     "path": self.node.path,
                     "tasks": dict.fromkeys(servers.own_tasks, contract.DEFAULT_NAMESPACE),
                 },
-                **{"log_retention": log_retention, **options} if "log_group" not in options else options,
+                **options,
             )
             self._let_answer(self.function, store, payloads)
         self._used = tuple(servers.used.values())
@@ -149,11 +148,11 @@ class TaskWorkflow(DispatchTarget):
             self,
             "Logs",
             log_group_name=f"{_LOG_GROUP_PREFIX}{name}",
-            retention=log_retention,
+            retention=options.get("log_retention", logs.RetentionDays.ONE_MONTH),
             removal_policy=options.get("removal_policy", cdk.RemovalPolicy.DESTROY),
         )
         self.state_machine: Final = self._state_machine(
-            store if express else None, timeout=execution_timeout, tracing=tracing
+            store if express else None, timeout=execution_timeout, tracing=trace_executions
         )
         self._describe(loaded, definition.name, store, express=express)
         self.alarms: Final = (

@@ -72,7 +72,7 @@ def wait(delivery: Delivery) -> float:
 
 
 def _decode(body: str | bytes) -> Envelope:
-    """An envelope, that which an SNS notification carries (without raw delivery), or one made of a run's own message."""
+    """An envelope, that which an SNS notification carries (without raw delivery), or that of a run's own message."""
     try:
         return Envelope.decode(body)
     except EnvelopeError:

@@ -6,7 +6,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from runtime_lib.errors import NotRecordedError
-from runtime_lib.task_record import FINISHED, Ending, Refused, TaskRecord, TaskStatus
+from runtime_lib.task_record import FINISHED, Ending, Progress, Refused, TaskRecord, TaskStatus
 
 __all__ = ["MemoryStore"]
 
@@ -77,6 +77,14 @@ class MemoryStore:
                 error=ending.error,
             )
             return True
+
+    def note_progress(self, task_id: str, progress: Progress, *, owner: str | None = None) -> None:
+        """See `Store.note_progress`."""
+        with self._lock:
+            record, held = self._records.get(task_id), self._leases.get(task_id)
+            is_running = record is not None and record.status is TaskStatus.RUNNING
+            if record and is_running and (owner is None or (held and held.owner == owner)):
+                self._records[task_id] = record._replace(progress=progress)
 
     def cancel(self, task_id: str) -> bool:
         """See `Store.cancel`."""

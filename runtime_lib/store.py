@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from runtime_lib.clients import client as shared_client
 from runtime_lib.contract import DEFAULT_STORE_TTL_SECONDS, STORE_EXPIRES_AT, STORE_KEY
 from runtime_lib.errors import NotRecordedError, StoreError
-from runtime_lib.task_record import FINISHED, Ending, RecordedError, Refused, TaskRecord, TaskStatus
+from runtime_lib.task_record import FINISHED, Ending, Progress, RecordedError, Refused, TaskRecord, TaskStatus
 from runtime_lib.tracking import get_store, set_store, using_store
 
 __all__ = ["Store", "TaskStore", "get_store", "set_store", "using_store"]
@@ -44,6 +44,10 @@ class Store(Protocol):
     @abstractmethod
     def end(self, task_id: str, ending: Ending, *, owner: str) -> bool:
         """Record how an attempt ended, and give its lease back; False: the lease is another attempt's by now."""
+
+    @abstractmethod
+    def note_progress(self, task_id: str, progress: Progress, *, owner: str | None = None) -> None:
+        """Record how far a task is, if it is running, and under the lease of ``owner`` if one is given."""
 
     @abstractmethod
     def cancel(self, task_id: str) -> bool:
@@ -158,7 +162,7 @@ class TaskStore:
                 task_id,
                 {**changes, "attempts": _number(1)},
                 {":before": answer.item["status"], ":expired": answer.item[STORE_EXPIRES_AT]},
-                remove=("finished_at", "result", "result_missing", "error"),
+                remove=("finished_at", "result", "result_missing", "error", "progress"),
                 condition=f"#status = :before AND {_EXPIRES} = :expired",
             )
             if not isinstance(anew, _Unmet):
@@ -190,6 +194,15 @@ class TaskStore:
             condition="#owner = :owner",
         )
         return not isinstance(answer, _Unmet)
+
+    def note_progress(self, task_id: str, progress: Progress, *, owner: str | None = None) -> None:
+        """See `Store.note_progress`."""
+        self._update(
+            task_id,
+            {"progress": _text(json.dumps(progress))},
+            {":own": _text(owner or "")},
+            condition="#status = :running" + (" AND #owner = :own" if owner else ""),
+        )
 
     def cancel(self, task_id: str) -> bool:
         """See `Store.cancel`."""
@@ -340,5 +353,6 @@ def _record(item: _Item) -> TaskRecord:
         result=json.loads(texts.get("result", "null")),
         result_missing=texts.get("result_missing"),
         error=_error(item),
+        progress=Progress(*json.loads(item["progress"]["S"])) if "progress" in item else None,
         **times,
     )

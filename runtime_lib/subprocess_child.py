@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from threading import Thread
@@ -82,9 +81,6 @@ class Request:
 
     def _send(self, answer: str) -> None:
         self.is_answered = True
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):  # they are the task's
-                stream.flush()  # what it has printed stands before what is said about its end
         with os.fdopen(self._answer_fd, "wb") as pipe:
             pipe.write(answer.encode() + b"\n")
 
@@ -174,7 +170,6 @@ def _run_script(request: Request, script: str) -> None:
 
     global _untaken  # noqa: PLW0603
     _untaken = request
-    sys.argv = [script]
     sys.path.insert(0, str(Path(script).parent))  # as Python does for a script
     run_path(script, run_name="__main__")
     if not request.is_answered:

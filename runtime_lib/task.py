@@ -128,7 +128,18 @@ class Task(Generic[P, R]):
         return Signature(self.definition, self.name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here and now; an ``async def`` gives its coroutine."""
+        """Run the function here and now; an ``async def`` gives its coroutine.
+
+        That of one with tasks before or after it, or with a process of its own, dispatches it when it is awaited, and
+        waits for its result.
+
+        Raises:
+            ArgumentError: (a TypeError) the arguments of such a one do not fit the signature or cannot be sent.
+        """
+        if self.is_async and (self.edges or self.subprocess):
+            from runtime_lib.awaited import result_of
+
+            return result_of(self, args, kwargs)  # type: ignore[return-value]  # R of an async def is a coroutine
         return self.__wrapped__(*args, **kwargs)
 
     def __repr__(self) -> str:

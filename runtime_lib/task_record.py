@@ -4,7 +4,7 @@ from enum import StrEnum
 from time import time
 from typing import Any, NamedTuple
 
-__all__ = ["FINISHED", "Ending", "RecordedError", "Refused", "TaskRecord", "TaskStatus"]
+__all__ = ["FINISHED", "Ending", "Progress", "RecordedError", "Refused", "TaskRecord", "TaskStatus"]
 
 
 class TaskStatus(StrEnum):
@@ -38,13 +38,25 @@ class RecordedError(NamedTuple):
         return f"{self.type}: {self.message}" if self.message else self.type
 
 
+class Progress(NamedTuple):
+    """How far a task says it is: ``done`` of ``total``, if it knows that, and a few words."""
+
+    done: float
+    total: float | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.done:g}{'' if self.total is None else f'/{self.total:g}'} {self.note}".rstrip()
+
+
 class TaskRecord(NamedTuple):
     """What a store knows of a task. Times are epoch seconds.
 
     ``attempts``: how many have begun; after a redrive it counts from 1 again. ``queued_at``: None if its sender does
     not record. ``started_at``: when the latest attempt began. ``result``: what it returned, as JSON values, once it has
     succeeded; ``result_missing`` says why it is not there although it has. ``error``: of the latest attempt that
-    failed. ``lease_until``: while an attempt runs, until when no other one begins.
+    failed. ``lease_until``: while an attempt runs, until when no other one begins. ``progress``: what the task said
+    last, in whichever attempt.
     """
 
     id: str
@@ -58,6 +70,7 @@ class TaskRecord(NamedTuple):
     result_missing: str | None = None
     error: RecordedError | None = None
     lease_until: float | None = None
+    progress: Progress | None = None
 
     @property
     def has_finished(self) -> bool:

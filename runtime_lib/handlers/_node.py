@@ -23,7 +23,7 @@ from runtime_lib.execution import DeadLettered, Discarded, Message, Outcome, Ret
 from runtime_lib.handlers._async_invocation import delivery_of
 from runtime_lib.handlers._running import run_message
 from runtime_lib.log import logger
-from runtime_lib.workflow.node import Node, node_id, node_of
+from runtime_lib.workflow.node import Node, node_id, node_of, result_text
 
 __all__ = ["TaskDiscarded", "TaskFailed", "TaskNotBegun", "TaskRetry", "answer", "is_node_event", "report"]
 
@@ -70,7 +70,7 @@ def answer(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
         attempt=node.retries + 1,
         max_receive_count=None,
         # The same at each attempt of one entry into the state, so that a crashed one is known as one of them.
-        message_id=f"{node.name} {node.index} {node.entered}",
+        message_id=f"{node.name} {node.item} {node.entered}",
         is_invocation=False,
     )
     outcome = _run(json.dumps(event), delivery)
@@ -139,37 +139,31 @@ def _result(result: Any, node: Node, run_id: str) -> dict[str, Any] | None:
     """The result, if somebody wants it: as it is, or as its key in the bucket."""
     if node.claim is None:
         return None
-    from runtime_lib.results import plain
-
     try:
-        text = json.dumps(result, default=plain, allow_nan=False, separators=(",", ":"))
-    except Exception as error:  # noqa: BLE001  (whatever an object of the user's does when it is looked at)
-        raise TaskFailed(
-            f"TypeError: {node.task} returned a {type(result).__name__}, which cannot be sent as JSON to what follows "
-            f"it: {message_of(error)}"[:_MESSAGE_CHARACTERS]
-        ) from None
-    is_long = False
-    if node.items is not None:
-        if not isinstance(result, list | tuple):
-            raise TaskFailed(f"TypeError: {node.task} returned a {type(result).__name__}, and for_each takes a list")
-        is_long = len(result) > node.items
+        text = result_text(node.task, result, is_list=node.items is not None)
+    except TypeError as error:
+        raise TaskFailed(_described(error)) from None
+    is_long = node.items is not None and len(result) > node.items
     if len(text) <= node.claim and not is_long:
         return {"value": json.loads(text)}
     if node.inline:
-        raise TaskFailed(
-            f"ValueError: {node.task} returned {len(text):,} bytes of JSON"
-            + (f", {len(result):,} items" if node.items is not None else "")
-            + f", and {node.claim:,} bytes"
-            + (f" and {node.items:,} items" if node.items is not None else "")
-            + " are what can be handed on here: give the TaskWorkflow payloads=PayloadBucket(…), map lists outside of "
-            "other lists, and do not make it an Express one"
-        )
+        raise TaskFailed(f"ValueError: {_too_large(node, text, result)}")
     from runtime_lib.payloads import put_value
 
     try:
-        return {"key": put_value(node_id(run_id, node.name, node.index), text)}
+        return {"key": put_value(node_id(run_id, node.name, node.item), text)}
     except PayloadUnavailableError as error:
         raise TaskFailed(_described(error)) from None
+
+
+def _too_large(node: Node, text: str, result: Any) -> str:
+    given, allowed = f"{len(text):,} bytes of JSON", f"{node.claim:,} bytes"
+    if node.items is not None:
+        given, allowed = f"{given}, {len(result):,} items", f"{allowed} and {node.items:,} items"
+    return (
+        f"{node.task} returned {given}, and {allowed} are what can be handed on here: give the TaskWorkflow "
+        "payloads=PayloadBucket(…), map lists outside of other lists, and do not make it an Express one"
+    )
 
 
 def _described(error: BaseException | None) -> str:

@@ -32,7 +32,7 @@ class Node(NamedTuple):
 
     name: str
     task: str
-    index: str | None
+    item: str | None
     entered: str | None
     retries: int
     token: str | None
