@@ -60,7 +60,7 @@ class TaskWorkflow(DispatchTarget):
         queue_timeout: how long a task may wait in the queue of a construct that serves it, and run, before it counts as
             failed; up to a year. Default: a day.
         trace_executions: whether AWS X-Ray traces executions. Default: yes.
-        options: of the workflow's own function, see `FunctionOptions`; ``log_retention`` and ``removal_policy`` hold for
+        options: of the workflow's own function, see `FunctionOptions`; ``log_retention`` and ``removal_policy`` are for
             the log of executions as well.
 
     Attributes:
@@ -111,7 +111,8 @@ class TaskWorkflow(DispatchTarget):
             timeout=timeout_of(options),
             queue_timeout=queue_timeout or cdk.Duration.days(1),
         )
-        self.graph: Final = self._unfold(code, [*loaded.modules, *servers.modules()], definition.name, servers)
+        imported = [*loaded.modules, *servers.modules(), definition.module]
+        self.graph: Final = self._unfold(code, imported, definition.name, servers)
         self.also_serves = frozenset(servers.own_tasks)
         check_runs(self, self.graph, loaded, express=express, bucket=payloads is not None)
         # An Express execution cannot be looked at: its sender records that it is queued.
@@ -285,7 +286,7 @@ class TaskWorkflow(DispatchTarget):
                 ),
                 *self._payloads.server_statements(self),
             )
-            self._payloads.acknowledge_keys(role)
+            self._payloads.acknowledge_keys(cast("iam.IRole", role))
             acknowledge_wildcard(role, execution_arn(self, f"{self._name}/*"), "Each item is an execution of its own.")
         acknowledge(
             role,

@@ -13,6 +13,7 @@ from tests.apps import add_api_task, add_invoice, add_mail, add_nightly, add_rec
 from tests.event_apps import add_changes, add_uploads
 from tests.queue_apps import add_payments, add_quote
 from tests.streaming_apps import add_export
+from tests.workflow_apps import add_restock
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,7 @@ from tests.streaming_apps import add_export
         pytest.param(add_uploads, id="event_task"),
         pytest.param(lambda stack: PayloadBucket(stack, "Payloads"), id="payload_bucket"),
         pytest.param(lambda stack: TaskStore(stack, "Store"), id="task_store"),
+        pytest.param(add_restock, id="task_workflow"),
     ],
 )
 def test_default_template(add: Callable[[cdk.Stack], object], snapshot: SnapshotAssertion) -> None:

@@ -15,11 +15,12 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk.assertions import Template
 from cfnlint.api import lint
 
-from constructs_lib import FunctionUrlSettings, PayloadBucket, PriorityTaskQueues
+from constructs_lib import FunctionUrlSettings, PayloadBucket, PriorityTaskQueues, TaskStore
 from tests.apps import add_api, add_invoice, add_mail, add_receipts, new_stack
 from tests.event_apps import add_changes, add_uploads
 from tests.queue_apps import add_bank_queue, add_clean_up, add_payments, add_quote
 from tests.streaming_apps import add_export
+from tests.workflow_apps import add_restock
 
 
 def _make_all(stack: cdk.Stack, **options: Any) -> PriorityTaskQueues:
@@ -69,14 +70,19 @@ def _streams(stack: cdk.Stack) -> None:
     add_export(stack, "Open", function_url=everybody, background_timeout=cdk.Duration.seconds(20))
 
 
-@pytest.mark.parametrize("make", [_defaults, _every_option, _events, _queues, _streams])
+def _workflows(stack: cdk.Stack) -> None:
+    add_restock(stack)
+    add_restock(stack, "Large", store=TaskStore(stack, "Store"), payloads=PayloadBucket(stack, "Payloads"))
+
+
+@pytest.mark.parametrize("make", [_defaults, _every_option, _events, _queues, _streams, _workflows])
 def test_cfn_lint_is_clean(make: Callable[[cdk.Stack], None]) -> None:
     stack = new_stack()
     make(stack)
     assert lint(json.dumps(Template.from_stack(stack).to_json()), regions=["us-east-1"]) == []
 
 
-@pytest.mark.parametrize("make", [_defaults, _every_option, _events, _queues, _streams])
+@pytest.mark.parametrize("make", [_defaults, _every_option, _events, _queues, _streams, _workflows])
 def test_cdk_nag_finds_nothing(make: Callable[[cdk.Stack], None]) -> None:
     stack = new_stack()
     cdk.Validations.of(stack.node.root).add_plugins(cdk_nag.AwsSolutionsChecks())
