@@ -43,6 +43,7 @@ _STATEMENTS = {
     "handler of BackgroundTaskFunction, one task": "import runtime_lib.handlers.background_task_function",
     "handler of ManagedAsyncTask, one task": "import runtime_lib.handlers.managed_async_task",
     "handler of PriorityTaskQueues, one task": "import runtime_lib.handlers.priority_task_queues",
+    "handler of TaskWorkflow, one task": "import runtime_lib.handlers.task_workflow",
 }
 _MOST_TIMES_THE_FLOOR = 25 / 6
 _MOST_MEBIBYTES = 14

@@ -42,6 +42,15 @@ def check_runs(scope: Construct, root: Run, loaded: Loaded, *, express: bool, bu
     Raises:
         ValueError: a module is missing, or an Express workflow would wait, or a map needs a bucket.
     """
+    depth = root.depth()
+    if depth > contract.WORKFLOW_MAX_DEPTH:
+        raise refusal(
+            scope,
+            "start",
+            given=f"a workflow with {depth} branches inside one another",
+            allowed=f"{contract.WORKFLOW_MAX_DEPTH}",
+            remedy="let a task dispatch a part of it as a workflow of its own, or name one task only in each run_after",
+        )
     for run in root.all_runs():
         _check_run(scope, run, loaded, express=express, bucket=bucket)
 

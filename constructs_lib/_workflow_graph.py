@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
 
 from constructs_lib._manifest import EdgeManifest, TaskManifest
@@ -50,6 +49,16 @@ class Run:
         for run in (*self.before, *self.after, *then, self.failure):
             if run:
                 yield from run.all_runs()
+
+    def depth(self) -> int:
+        """How many branches are inside one another, at most, where this run and all after it are."""
+        side_by_side = 1 if len(self.after) > 1 else 0
+        depths = [run.depth() + 1 for run in (*self.before, self.failure) if run]
+        for run in self.after:
+            depths.append(run.depth() + side_by_side + (1 if run.each else 0))
+            if run.each and run.each.then:
+                depths.append(run.each.then.depth() + side_by_side)
+        return max(depths, default=0)
 
     def described(self) -> dict[str, Any]:
         """The graph as `contract.METADATA_KEY` says, for tools that show it."""
@@ -114,14 +123,11 @@ class _Unfolding:
 
 
 def _check_count(tasks: Mapping[str, TaskManifest], start: str) -> None:
-    @cache
-    def runs_of(name: str) -> Counter[str]:
-        found = Counter([name])
+    """Count the runs without making them: of each task as many as there are ways to it from the first."""
+    runs = Counter({start: 1})
+    for name in _in_order(tasks, start):
         for other in _followers(tasks[name]):
-            found += runs_of(other)
-        return found
-
-    runs = runs_of(start)
+            runs[other] += runs[name]
     count = runs.total()
     if count > contract.WORKFLOW_MAX_RUNS:
         often = ", ".join(f"{name} {times:,} times" for name, times in runs.most_common(_SHOWN))
@@ -129,6 +135,21 @@ def _check_count(tasks: Mapping[str, TaskManifest], start: str) -> None:
             f"the graph of {start!r} has {len(runs)} tasks, and they run {count:,} times, because each task that names "
             f"another one has its own run of it ({often})"
         )
+
+
+def _in_order(tasks: Mapping[str, TaskManifest], start: str) -> list[str]:
+    """The tasks that are reached, each behind all that lead to it."""
+    done: dict[str, None] = {}
+    waiting = [(start, iter(_followers(tasks[start])))]
+    while waiting:
+        name, followers = waiting[-1]
+        following = next((other for other in followers if other not in done), None)
+        if following is None:
+            waiting.pop()
+            done[name] = None
+        else:
+            waiting.append((following, iter(_followers(tasks[following]))))
+    return [*done][::-1]
 
 
 def _followers(task: TaskManifest) -> list[str]:

@@ -169,6 +169,8 @@ INLINE_ITEMS: Final = 1_000
 """A list that is mapped inside its execution, whose history holds 25,000 events; a longer one goes to the bucket."""
 WORKFLOW_MAX_RUNS: Final = 500
 """Runs of tasks in one workflow: their definition stays below Step Functions' limit."""
+WORKFLOW_MAX_DEPTH: Final = 50
+"""Branches inside branches of one workflow: readers of its definition, as JSON, take no depth that one likes."""
 NODE_KEY: Final = "workflow"
 """The one key of what a state machine sends for a run of a task, by invoking a function or through a queue.
 

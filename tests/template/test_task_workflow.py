@@ -409,6 +409,12 @@ def test_a_graph_that_explodes_is_refused_with_the_count(stack: cdk.Stack, packa
     assert "allowed is 500 runs in a workflow" in message
 
 
+def test_branches_deep_inside_branches_are_refused(stack: cdk.Stack, package: Callable[..., TaskCode]) -> None:
+    steps = "\n".join(f"@task(run_after=['a{n + 1}', 'end'])\ndef a{n}(x=1): ..." for n in range(51))
+    code = package(f"{steps}\n@task\ndef a51(x): ...\n@task\ndef end(x): ...")
+    assert "a workflow with 51 branches inside one another, allowed is 50" in refused(stack, code, "a0")
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

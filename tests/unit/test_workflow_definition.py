@@ -163,6 +163,19 @@ def test_each_edge_has_a_run_of_its_own_numbered_in_the_order_of_the_graph() -> 
     assert [run.name for run in graph.before] == ["one", "two (2)"]
 
 
+def test_the_depth_is_that_of_the_scopes_in_the_definition() -> None:
+    def deepest(states: dict[str, Any]) -> int:
+        inner = [
+            scope["States"]
+            for state in states.values()
+            for scope in (*state.get("Branches", ()), *([state["ItemProcessor"]] if "ItemProcessor" in state else ()))
+        ]
+        return max((deepest(one) + 1 for one in inner), default=0)
+
+    for graph in (everything(), chain(5), chain(50), chain(1)):
+        assert graph.depth() == deepest(definition_of(graph, bucket=False)["States"])
+
+
 # --- Single states ---------------------------------------------------------------------------------------------------
 
 
