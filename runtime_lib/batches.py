@@ -60,6 +60,10 @@ class BatchTask(Task[[T], R], Generic[T, R]):
                 f"{self.name}: subprocess=True is for tasks that run one by one: a batch task cannot have it; make it "
                 "@task, or leave the option out"
             )
+        if self.timeout:
+            raise TaskDefinitionError(
+                f"{self.name}: timeout= is for tasks that run one by one: one call of a batch task is for many messages"
+            )
         match self.signature.parameters:
             case [field] if field.required and not self.definition.__code__.co_flags & _VARIADIC:
                 self._field = field

@@ -15,8 +15,10 @@ from tasks_cli.commands import (
     listing,
     local,
     openapi,
+    runs,
     synth,
     worker,
+    workflow,
 )
 from tasks_cli.errors import CliError, UsageError
 
@@ -38,6 +40,8 @@ Background tasks on AWS Lambda: synthesize, run and look into an app, on this ma
   tasks local serve --port 8000       the API at http://127.0.0.1:8000/
   tasks local logs --follow           what the functions print
   tasks worker shop.mail              run a queue's tasks in this process
+  tasks workflow show shop.etl:run    what runs before and after what, as text or as a picture
+  tasks runs list                     workflows that were started, and what failed
   tasks check-streaming URL           whether an answer comes bit by bit, or at once
   tasks dead-letters list             what failed, and why
   tasks local down                    end it, with everything it started
@@ -63,6 +67,8 @@ app.command("dispatch")(dispatch.dispatch)
 app.command("invoke")(invoke.invoke)
 app.command("worker")(worker.worker)
 app.command("check-streaming")(check_streaming.check_streaming)
+app.add_typer(workflow.app, name="workflow")
+app.add_typer(runs.app, name="runs")
 app.add_typer(dead_letters.app, name="dead-letters")
 
 

@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runtime_lib.contract import ENVELOPE_VERSION, NODE_FAILED, NODE_KEY, PREREQUISITE_FAILED, Priority
+from runtime_lib.contract import ENVELOPE_VERSION, NODE_FAILED, NODE_KEY, NODE_RETRY, PREREQUISITE_FAILED, Priority
 from runtime_lib.envelope import Envelope, derived_id
 from runtime_lib.errors import ArgumentError, EnvelopeError, message_of
 
@@ -176,7 +176,7 @@ def failure_of(failed: dict[str, Any], run_id: str) -> JobFailed:
         told = {}
     message = str(told.get("errorMessage", cause)) if isinstance(told, dict) else cause
     kind = error
-    if error == NODE_FAILED and ": " in message:
+    if error in {NODE_FAILED, NODE_RETRY} and ": " in message:
         kind, _, message = message.partition(": ")
     elif error == PREREQUISITE_FAILED and isinstance(told, dict) and "task" in told:
         message = str(failure_of(told, run_id))

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from tasks_cli.commands.local import EnforceIam
 
 if TYPE_CHECKING:
     from tasks_cli.demo.run import Result
+    from tasks_cli.demo.sales import WorkflowRun
 
 Orders = Annotated[
     Path | None,
@@ -35,11 +36,12 @@ def demo(
 ) -> None:
     """Deploy sample_app to a local cloud, run it on a file of orders, and check every one.
 
-    A few more orders are placed by HTTP, the nightly report is started by its schedule, moved to now, and in the end
-    all orders are exported as a stream.
+    A few more orders are placed by HTTP, the nightly report is started by its schedule, moved to now, the workflow of
+    the sales report is run, once more with a failure on purpose, and in the end all orders are exported as a stream.
+    What the workflow's tasks did is drawn into .tasks/sales-report.svg.
     Figures come from the functions' logs, the dead letter queues, the e-mails that SES was given and the files in S3.
     The mail gateway turns away some mails at first, so that there is something to retry. The exit code is 1 if an
-    order is not accounted for. Everything that was started is ended, unless --keep was given.
+    order is not accounted for, or a report is wrong. Everything that was started is ended, unless --keep was given.
 
     \b
     Examples:
@@ -71,13 +73,23 @@ def demo(
 
 def _as_json(result: "Result") -> dict[str, object]:
     return {
-        **result._asdict(),
+        **{name: value for name, value in result._asdict().items() if name != "notified"},
         "tasks": [figures._asdict() for figures in result.tasks],
         "placed": [order._asdict() for order in result.placed],
         "report": result.report._asdict() if result.report else None,
+        "sales": {
+            "made": _run_as_json(result.sales.made),
+            "refused": _run_as_json(result.sales.refused),
+            "notified": result.notified,
+            "picture": result.sales.picture,
+        },
         "books": result.books._asdict(),
         "unaccounted": [problem._asdict() for problem in result.unaccounted],
     }
+
+
+def _run_as_json(run: "WorkflowRun") -> dict[str, Any]:
+    return {**run._asdict(), "nodes": {name: node._asdict() for name, node in run.nodes.items()}}
 
 
 def _print(result: "Result") -> None:
@@ -120,9 +132,45 @@ def _print_web(result: "Result") -> None:
     if result.report:
         counts = ", ".join(f"{count:,} {what}" for what, count in result.report.counts.items())
         print(f"The nightly report came by its schedule, as {result.report.key}: {counts}")
+    _print_sales(result)
     books = result.books
     print(
         f"The export streamed {books.rows:,} rows in {books.chunks} chunks: first byte after {books.first_byte_ms} ms, "
         f"last byte after {books.last_byte_ms} ms, "
         + ("nothing on record." if books.recorded_ms is None else f"on record after {books.recorded_ms} ms.")
     )
+
+
+def _print_sales(result: "Result") -> None:
+    made, refused = result.sales.made, result.sales.refused
+    print(f"The sales report's run {made.id} {_ended(made)}: {_nodes(made)}.")
+    for currency, figures in (made.report or {}).get("currencies", {}).items():
+        sold, refunded, median = (
+            "none" if figures[name] is None else f"{figures[name] / 100:,.2f} {currency}"
+            for name in ("sold", "refunded", "median_order")
+        )
+        print(f"  {figures['orders']:,} orders over {sold}, of which {refunded} was refunded; the median is {median}")
+    print(
+        f"Without room for it, run {refused.id} {_ended(refused)}: {_nodes(refused)}; "
+        f"the shop was told {'once' if result.notified == 1 else f'{result.notified} times'}."
+    )
+    print(f"The first run is drawn in {result.sales.picture}")
+
+
+def _ended(run: "WorkflowRun") -> str:
+    from tasks_cli.drawing.words import duration  # noqa: PLC0415
+
+    return run.status if run.seconds is None else f"{run.status} after {duration(run.seconds)}"
+
+
+def _nodes(run: "WorkflowRun") -> str:
+    """Each task, with how long it took, and what became of it unless it succeeded."""
+    from tasks_cli.drawing.words import duration  # noqa: PLC0415
+
+    told = []
+    for name, node in run.nodes.items():
+        parts = [] if node.state == "succeeded" else [node.state]
+        parts += [duration(node.seconds)] if node.seconds is not None else []
+        parts += [f"{node.attempts} attempts"] if node.attempts > 1 else []
+        told.append(f"{name} {' '.join(parts)}")
+    return ", ".join(told)

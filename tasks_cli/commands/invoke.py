@@ -29,6 +29,7 @@ Arguments = Annotated[
 ]
 _TAKES_ENVELOPES = {"BackgroundTaskFunction", "PureTask", "ScheduledTask"}
 _TAKES_RECORDS = {"ManagedAsyncTask", "PriorityTaskQueues"}
+_TAKES_NODES = {"TaskWorkflow"}
 
 
 def invoke(
@@ -110,11 +111,11 @@ def _wrapped(function: "Function", name: str, args: list[Any], kwargs: dict[str,
     Raises:
         UsageError: the function takes other events, or serves several tasks of which none is named.
     """
-    from runtime_lib.contract import Priority  # noqa: PLC0415
+    from runtime_lib.contract import LAMBDA_RESPONSE_MAX_BYTES, NODE_KEY, Priority  # noqa: PLC0415
     from runtime_lib.envelope import Envelope  # noqa: PLC0415
     from runtime_lib.testing import sqs_event  # noqa: PLC0415
 
-    if function.construct not in _TAKES_ENVELOPES | _TAKES_RECORDS:
+    if function.construct not in _TAKES_ENVELOPES | _TAKES_RECORDS | _TAKES_NODES:
         raise UsageError(
             f"{function.path or function.name} ({function.construct or 'a function of your own'}) takes an event of "
             "its trigger: give it as EVENT, @FILE or - (runtime_lib.testing makes such events)"
@@ -124,7 +125,11 @@ def _wrapped(function: "Function", name: str, args: list[Any], kwargs: dict[str,
         if len(function.tasks) != 1:
             raise UsageError(f"{name} serves {', '.join(function.tasks) or 'no task'}: name the task instead")
         [task] = function.tasks
-    body = Envelope.new(task, args, kwargs, priority=Priority.DEFAULT).encode()
+    envelope = Envelope.new(task, args, kwargs, priority=Priority.DEFAULT)
+    body = envelope.encode()
+    if function.construct in _TAKES_NODES:
+        node = {"run": {"id": envelope.id}, "node": task.rpartition(".")[2], "task": task}
+        return {NODE_KEY: {**node, "claim": LAMBDA_RESPONSE_MAX_BYTES, "dispatched": json_format.loads(body)}}
     if function.construct in _TAKES_ENVELOPES:
         return json_format.loads(body)
     queue = next(iter(function.routes.values())).partition(":")[2]

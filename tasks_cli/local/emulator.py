@@ -25,8 +25,10 @@ KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays open; MiniStack's own setting."""
 CHANGES = {
     "emulator_schedules.py": "run_schedules_as_aws_does",
+    "emulator_states.py": "run_states_as_step_functions_does",
     "emulator_streaming.py": "pass_answers_on_as_lambda_does",
     "emulator_streams.py": "deliver_streams_as_lambda_does",
+    "emulator_tasks.py": "run_tasks_as_step_functions_does",
 }
 """Files beside this one, and the function of each that changes MiniStack."""
 OUTPUT_SECONDS = 2.0

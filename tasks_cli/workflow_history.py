@@ -1,0 +1,298 @@
+"""What an execution's history tells of the nodes of its workflow.
+
+Events tell the state they belong to by name only where it is entered and left. To which state, branch and iteration the
+others belong is found by the events that they follow.
+
+https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from runtime_lib.contract import NODE_DISCARDED
+from runtime_lib.workflow.node import failure_of
+from tasks_cli.workflows import Node
+
+__all__ = ["Items", "MapRun", "NodeRun", "NodeState", "nodes_of"]
+
+Event = Mapping[str, Any]
+_MAPS = ("each", "each apart")
+"""What the names of maps have behind the node's and a colon: of inline and of distributed ones."""
+_SPREAD = " (spread)"
+"""What the names of states inside a distributed map have behind the node's."""
+
+
+class NodeState(StrEnum):
+    """Where a node is in a run of its workflow."""
+
+    WAITING = "waiting"
+    """What is before it has not ended, or a wait has not, or its message is in the queue."""
+    RUNNING = "running"
+    RETRYING = "retrying"
+    """An attempt has failed, and another one comes."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    """It never ran, and will not."""
+    CANCELLED = "cancelled"
+    """It discarded itself, or was running when the workflow was stopped."""
+
+
+class Items(NamedTuple):
+    """How far a node has come that runs for the items of a list; ``total`` is None if not all of them reach it."""
+
+    total: int | None
+    succeeded: int
+    failed: int
+    running: int
+
+
+class NodeRun(NamedTuple):
+    """What became of one node. Times are epoch seconds."""
+
+    state: NodeState
+    attempts: int = 0
+    started: float | None = None
+    finished: float | None = None
+    error: str | None = None
+    """Of the latest attempt that failed, in one line."""
+    progress: str | None = None
+    """What the task told of its progress: ``40/100 orders``."""
+    items: Items | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, or has taken so far; None if it has not begun."""
+        if self.started is None or (self.finished is None and self.state is NodeState.WAITING):
+            return None
+        return max(0.0, (self.finished or time.time()) - self.started)
+
+
+class MapRun(NamedTuple):
+    """A distributed map: how many items it has, and the histories of those that were read."""
+
+    total: int
+    histories: Sequence[Sequence[Event]]
+
+
+@dataclass(slots=True)
+class _Visit:
+    """One time that a state was entered."""
+
+    name: str
+    kind: str
+    outer: "_Visit | None"
+    entered: float
+    exited: float | None = None
+    attempts: int = 0
+    error: tuple[str, str] | None = None
+    is_failing: bool = False
+    """Whether the latest attempt has failed."""
+    is_aborted: bool = False
+    length: int = 0
+    """Of the list, if it is a map."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.exited is None and not self.is_aborted
+
+
+def nodes_of(
+    graph: Node,
+    events: Iterable[Event],
+    *,
+    run: str,
+    has_ended: bool,
+    map_runs: Mapping[str, MapRun] | None = None,
+) -> dict[str, NodeRun]:
+    """What became of each node of a graph, by its name.
+
+    Args:
+        graph: of the workflow.
+        events: the history of the execution, from its beginning.
+        run: id of the run.
+        has_ended: whether the execution has.
+        map_runs: what its distributed maps did, by their ARNs.
+    """
+    visits = _visits(events, map_runs or {})
+    by_name = defaultdict(list)
+    for visit in visits:
+        by_name[visit.name.replace(_SPREAD, "")].append(visit)
+    found: dict[str, NodeRun] = {}
+    _read(graph, None, _Reading(by_name, run, has_ended), found)
+    _seal(graph, found, reachable=True)
+    return found
+
+
+# --- From events to states ------------------------------------------------------------------------------------------
+
+
+def _visits(events: Iterable[Event], map_runs: Mapping[str, MapRun], outer: _Visit | None = None) -> list[_Visit]:
+    """Every state that was entered, those of the items of distributed maps included."""
+    found: list[_Visit] = []
+    owners: dict[int, _Visit | None] = {0: outer}
+    for event in events:
+        kind, before = event["type"], owners.get(event.get("previousEventId", 0), outer)
+        if kind.endswith("StateEntered"):
+            entered = owners[event["id"]] = _entered(event, before)
+            found.append(entered)
+            continue
+        owner = owners[event["id"]] = _owner(event, before)
+        if owner:
+            _apply(event, owner)
+        if owner and kind == "MapRunStarted":
+            told = map_runs.get(event["mapRunStartedEventDetails"]["mapRunArn"], MapRun(0, ()))
+            owner.length = told.total
+            found += (visit for history in told.histories for visit in _visits(history, map_runs, owner))
+    return found
+
+
+def _entered(event: Event, before: _Visit | None) -> _Visit:
+    """The state that this event enters: in the one whose event it follows, or beside one that was left."""
+    outer = before if before is None or before.exited is None else before.outer
+    kind = event["type"].removesuffix("StateEntered")
+    return _Visit(event["stateEnteredEventDetails"]["name"], kind, outer, _epoch(event["timestamp"]))
+
+
+def _owner(event: Event, before: _Visit | None) -> _Visit | None:
+    """The state that an event is about: the one whose event it follows, or one around that."""
+    kind = event["type"]
+    name = event.get("stateExitedEventDetails", {}).get("name")
+    wanted = next((one for one in ("Parallel", "Map") if kind.startswith(one)), None)
+    while before:
+        if name is None and (wanted is None or before.kind == wanted) and (before.exited is None or wanted is None):
+            return before
+        if name == before.name and before.exited is None:
+            return before
+        before = before.outer
+    return None
+
+
+def _apply(event: Event, visit: _Visit) -> None:
+    kind = event["type"]
+    if kind.endswith("StateExited"):
+        visit.exited = _epoch(event["timestamp"])
+    elif kind.endswith("StateAborted"):
+        visit.is_aborted = True
+    elif kind == "MapStateStarted":
+        visit.length = event.get("mapStateStartedEventDetails", {}).get("length", 0)
+    elif visit.kind == "Task" and kind.endswith("Scheduled"):
+        visit.attempts += 1
+        visit.is_failing = False
+    elif visit.kind == "Task" and kind.endswith(("Failed", "TimedOut")) and not kind.startswith("Execution"):
+        details: Mapping[str, str] = next((value for key, value in event.items() if key.endswith("EventDetails")), {})
+        visit.error = (details.get("error") or kind, details.get("cause") or "")
+        visit.is_failing = True
+
+
+def _epoch(moment: datetime | float) -> float:
+    return moment.timestamp() if isinstance(moment, datetime) else moment
+
+
+# --- From states to nodes --------------------------------------------------------------------------------------------
+
+
+class _Reading(NamedTuple):
+    """What there is to read of the states of one run."""
+
+    visits: Mapping[str, list[_Visit]]
+    run: str
+    has_ended: bool
+
+    def node(self, node: Node) -> NodeRun:
+        """What became of a node that runs once."""
+        visits, failed = self.visits.get(node.name, []), self.visits.get(f"{node.name}: failed")
+        if not visits:
+            never = self.has_ended or f"{node.name}: not run" in self.visits
+            return NodeRun(NodeState.SKIPPED if never else NodeState.WAITING)
+        state = self.state(visits[-1])
+        return self._told(NodeState.FAILED if failed and state is NodeState.SUCCEEDED else state, visits)
+
+    def items(self, node: Node, around: Node) -> NodeRun:
+        """What became of a node that runs for each item of the list of ``around``."""
+        visits = self.visits.get(node.name, [])
+        maps = [one for word in _MAPS for one in self.visits.get(f"{around.name}: {word}", [])]
+        has_ended = self.has_ended or (bool(maps) and not any(one.is_open for one in maps))
+        total = sum(one.length for one in maps) if node is around and maps else None
+        if not visits:
+            state = NodeState.SKIPPED if has_ended else NodeState.WAITING
+            return NodeRun(state, items=Items(total, 0, 0, 0) if maps else None)
+        states = [self.state(one) for one in visits]
+        failed = states.count(NodeState.FAILED)
+        open_states = {NodeState.RUNNING, NodeState.RETRYING} & set(states)
+        if open_states:
+            state = NodeState.RUNNING if NodeState.RUNNING in open_states else NodeState.RETRYING
+        elif not has_ended:
+            state = NodeState.RUNNING
+        else:
+            order = (NodeState.FAILED, NodeState.CANCELLED, NodeState.SUCCEEDED)
+            state = next(one for one in order if one in states)
+        running = states.count(NodeState.RUNNING) + states.count(NodeState.RETRYING)
+        items = Items(total, states.count(NodeState.SUCCEEDED), failed, running)
+        return self._told(state, visits)._replace(items=items)
+
+    def state(self, visit: _Visit) -> NodeState:
+        """What became of one visit of a node's own state."""
+        if visit.exited is not None:
+            if visit.error and visit.error[0] == NODE_DISCARDED and visit.is_failing:
+                return NodeState.CANCELLED
+            return NodeState.FAILED if visit.is_failing else NodeState.SUCCEEDED
+        if visit.is_aborted:
+            return NodeState.CANCELLED
+        if self.has_ended:
+            return NodeState.FAILED if visit.is_failing else NodeState.CANCELLED
+        return NodeState.RETRYING if visit.is_failing else NodeState.RUNNING
+
+    def _told(self, state: NodeState, visits: Sequence[_Visit]) -> NodeRun:
+        finished = [one.exited for one in visits if one.exited is not None]
+        is_open = state in {NodeState.RUNNING, NodeState.RETRYING}
+        failing = [one for one in visits if one.error and one.is_failing] or [one for one in visits if one.error]
+        return NodeRun(
+            state,
+            attempts=sum(one.attempts for one in visits),
+            started=min(one.entered for one in visits),
+            finished=max(finished) if finished and not is_open else None,
+            error=self._error(failing[-1]) if failing and state is not NodeState.SUCCEEDED else None,
+        )
+
+    def _error(self, visit: _Visit) -> str:
+        error, cause = visit.error or ("", "")
+        told = failure_of({"task": "", "node": visit.name, "error": error, "cause": cause}, self.run)
+        return one_line(told.error["type"], told.error["message"])
+
+
+def one_line(kind: str, message: str) -> str:
+    """An error with its message, in one line of what can be printed."""
+    printable = "".join(one if one.isprintable() else " " for one in message)
+    return ": ".join(filter(None, (kind, " ".join(printable.split()))))
+
+
+def _read(node: Node, around: Node | None, reading: _Reading, found: dict[str, NodeRun]) -> None:
+    """Read a node and all that belongs to it; ``around`` is the one for whose items it runs."""
+    inside = node if node.each else around
+    found[node.name] = reading.items(node, inside) if inside else reading.node(node)
+    for one in (*node.before, *node.after, *([node.failure] if node.failure else [])):
+        _read(one, inside, reading, found)
+    if node.each and node.each.then:
+        _read(node.each.then, around, reading, found)
+
+
+def _seal(node: Node, found: dict[str, NodeRun], *, reachable: bool) -> None:
+    """Mark what waits, and cannot be reached any more, as skipped."""
+    told = found[node.name]
+    if not reachable and told.state is NodeState.WAITING:
+        told = found[node.name] = told._replace(state=NodeState.SKIPPED)
+    is_empty = told.items is not None and told.items.total == 0
+    goes_on = reachable and (is_empty or told.state not in {NodeState.FAILED, NodeState.SKIPPED, NodeState.CANCELLED})
+    fails = reachable and told.state not in {NodeState.SUCCEEDED, NodeState.CANCELLED}
+    for one in node.before:
+        _seal(one, found, reachable=reachable)
+    for one in (*node.after, *([node.each.then] if node.each and node.each.then else [])):
+        _seal(one, found, reachable=goes_on)
+    if node.failure:
+        _seal(node.failure, found, reachable=fails)
