@@ -5,9 +5,11 @@ Edges may be objects of other modules, and retry policies are made by calls: par
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -74,6 +76,7 @@ def _import(source: SourceTree, modules: Sequence[str], start: str) -> dict[str,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # what the modules start as they are imported ends with it
     )
     try:
         answer, _ = process.communicate(json.dumps(asked), timeout=_SECONDS)
@@ -83,7 +86,8 @@ def _import(source: SourceTree, modules: Sequence[str], start: str) -> dict[str,
             "into their tasks, or into a lazy_value"
         ) from None
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     if process.returncode:
         raise TaskReferenceError(

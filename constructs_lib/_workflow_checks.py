@@ -64,6 +64,14 @@ def _check_run(scope: Construct, run: Run, loaded: Loaded, *, express: bool, buc
             allowed="the modules of all tasks that run on the workflow's own function",
             remedy=f"add {run.task.module!r}, or give the construct that serves the task to served_by",
         )
+    if "${" in run.task.name:
+        raise refusal(
+            scope,
+            "start",
+            given=f"a workflow with a task called {run.task.name!r}",
+            allowed="names without '${', which CloudFormation takes for a placeholder",
+            remedy="give the task another name=",
+        )
     if express and (run.place.via == "sqs" or run.wait > _EXPRESS_SECONDS):
         what = f"waits {run.wait:g} seconds" if run.wait else f"runs by the queue of {run.place.path}"
         raise refusal(

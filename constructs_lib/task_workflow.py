@@ -239,13 +239,13 @@ class TaskWorkflow(DispatchTarget):
         if timeout:
             definition["TimeoutSeconds"] = round(timeout.to_seconds())
         text = json.dumps(definition, separators=(",", ":"), ensure_ascii=False)
-        check_definition(self, text)
         partition = cdk.Stack.of(self).partition
         substitutions = {
             **{name: f"arn:{partition}:states:::{action}" for name, action in INTEGRATIONS.items()},
             "QueueUrlPrefix": queue_url_prefix(self),
             **({"PayloadBucket": self._payloads.bucket_name} if self._payloads else {}),
         }
+        check_definition(self, text)
         substitutions = {name: value for name, value in substitutions.items() if f"${{{name}}}" in text}
         return sfn.StateMachine(
             self,

@@ -160,28 +160,40 @@ def test_a_process_killed_in_a_node_is_retried_by_the_engine_and_what_succeeded_
     assert _of(app, "finish", what="killed") == [{"kind": "finish", "what": "killed", "attempt": 2}]
 
 
+def _ask(app: Field, run: str, what: str, times: int) -> list[Any]:
+    """What the function of a workflow answers to a run of `fragile` that comes several times at once."""
+    [worker] = [one for one in deployed.functions(app.cloud, ["Flows"]) if one.path == "Flows/Crash"]
+    message = {
+        "run": {"id": run, "headers": {}, "metadata": {"timestamp": 1}},
+        "node": "fragile",
+        "task": "field.flows.fragile",
+        "entered": "once",
+        "claim": 1000,
+        "result": {"value": what},
+    }
+    body = json.dumps({"workflow": message})
+
+    def ask(_: int) -> Any:
+        return json.load(app.cloud.client("lambda").invoke(FunctionName=worker.name, Payload=body)["Payload"])
+
+    with ThreadPoolExecutor(times) as threads:
+        return list(threads.map(ask, range(times)))
+
+
 def test_what_is_on_record_is_handed_on_when_the_engine_asks_once_more(app: Field, flows: Any) -> None:
     """The answer of a function may be lost, and the engine then invokes it again."""
     handle = flows.start.dispatch("asked again")
     handle.result(timeout=30)
-    [worker] = [one for one in deployed.functions(app.cloud, ["Flows"]) if one.path == "Flows/Crash"]
-    message = {
-        "run": {"id": handle.id, "headers": {}, "metadata": {"timestamp": 1}},
-        "node": "fragile",
-        "task": "field.flows.fragile",
-        "entered": "later",
-        "claim": 1000,
-        "result": {"value": "asked again"},
-    }
-
-    def invoke() -> Any:
-        body = json.dumps({"workflow": message})
-        return json.load(app.cloud.client("lambda").invoke(FunctionName=worker.name, Payload=body)["Payload"])
-
-    with ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(lambda _: invoke(), range(4)))
-    assert answers == [{"value": {"what": "asked again", "attempt": 1}}] * 4
+    assert _ask(app, handle.id, "asked again", 4) == [{"value": {"what": "asked again", "attempt": 1}}] * 4
     assert len(_of(app, "fragile", id=node_id(handle.id, "fragile"))) == 1
+
+
+def test_of_racing_duplicates_of_one_node_one_runs_and_the_others_are_asked_to_come_again(app: Field) -> None:
+    answers = _ask(app, "a-run-of-its-own", "slow", 4)
+    [done] = [answer for answer in answers if "value" in answer]
+    assert done == {"value": {"what": "slow", "attempt": 1}}
+    assert [answer["errorType"] for answer in answers if answer != done] == ["TaskNotBegun"] * 3
+    assert len(_of(app, "fragile", id=node_id("a-run-of-its-own", "fragile"))) == 1
 
 
 def test_two_racing_duplicates_of_one_envelope_have_one_effect(app: Field, flows: Any) -> None:

@@ -388,6 +388,7 @@ def refused(stack: cdk.Stack, code: TaskCode, start: str = "first", **arguments:
         ("@task(timeout=61)\ndef first(): ...", "timeout is 61 seconds of task '{0}.flow.first', allowed is up to 60 seconds"),
         ("import pandas_that_is_not_here\n@task\ndef first(): ...", "No module named 'pandas_that_is_not_here' (the edges of a workflow are read by importing its modules here: pip install pandas_that_is_not_here)"),
         ("from {0} import gone\n@task\ndef first(): ...", "cannot import name 'gone'"),
+        ("@task(name='a${Invoke}')\ndef first(): ...", "a task called 'a${{Invoke}}', allowed is names without"),
         ("import os\n@task\ndef first(): ...\nos._exit(7)", "ended with code 7"),
         ("@task(run_after=[for_each('b', max_concurrency=41)])\ndef first(): ...\n@task\ndef b(x): ...", "payloads is none for 41 items"),
     ],

@@ -41,19 +41,19 @@ def taken(shop: SimpleNamespace, event: dict[str, Any]) -> RecordedResponse:
 
 def test_the_books_have_every_entry_once_in_pages(shop: SimpleNamespace) -> None:
     for number in range(150):
-        shop.ledger.claim(f"WB-{10_000 + number}/purchase", f"m-{number}")
-    shop.ledger.claim("WB-10000/refund", "m-150")
+        shop.ledger.claim(f"WB-{10_000 + number}/purchase", f"m-{number}", f"{number}.50 EUR")
+    shop.ledger.claim("WB-10000/refund", "m-150", "0.25 USD")
     output = taken(shop, {})
     assert output.head.headers["content-type"].startswith("text/csv")
     assert [chunk.count(b"\n") for chunk in output.chunks] == [1, 100, 51]
     header, *rows = csv.reader(io.StringIO(output.body.decode()))
     assert tuple(header) == shop.export.COLUMNS
     assert len({(row[0], row[1]) for row in rows}) == 151
-    assert [(*row[:2], row[3]) for row in rows[:2]] == [
-        ("WB-10000", "purchase", "m-0"),
-        ("WB-10000", "refund", "m-150"),
+    assert [(*row[:4], row[5]) for row in rows[:2]] == [
+        ("WB-10000", "purchase", "0.50", "EUR", "m-0"),
+        ("WB-10000", "refund", "0.25", "USD", "m-150"),
     ]
-    assert all(row[2].endswith("Z") for row in rows)
+    assert all(row[4].endswith("Z") for row in rows)
 
 
 def test_empty_books_are_a_header(shop: SimpleNamespace) -> None:
@@ -71,7 +71,7 @@ def test_who_took_them_is_recorded_after_the_response(
         finish(output)
 
     monkeypatch.setattr(RecordedResponse, "finish", finish_and_look)
-    shop.ledger.claim("WB-10000/purchase", "m")
+    shop.ledger.claim("WB-10000/purchase", "m", "5.00 EUR")
     assert taken(shop, function_url_event(caller=caller)).state == "finished"
     assert recorded == []
     assert audits() == [{"rows": 1, "taken_by": taken_by}]

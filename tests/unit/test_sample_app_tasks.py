@@ -45,7 +45,7 @@ REFUND = {**ROW, "amount": "-12.50"}
 @pytest.fixture(scope="module")
 def modules() -> Iterator[SimpleNamespace]:
     names = ("files", "gateway", "intake", "invoices", "ledger", "mail", "monitoring", "receipts")
-    names += ("reports", "storefront")
+    names += ("reports", "sales", "storefront")
     with sample_app():
         yield SimpleNamespace(**{name: import_module(f"sample_app.{name}") for name in names})
 
@@ -149,7 +149,7 @@ def test_a_bad_row_is_refused_and_does_not_take_the_order(shop: SimpleNamespace)
 def test_the_ledger_does_not_hide_errors(shop: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_BUCKET", "missing")
     with pytest.raises(ClientError, match="NoSuchBucket"):
-        shop.ledger.claim("WB-10001/purchase", "id")
+        shop.ledger.claim("WB-10001/purchase", "id", "12.50 EUR")
     assert isinstance(accept(shop, ROW)[0], RetryAfter)
 
 
@@ -283,7 +283,8 @@ def test_the_nightly_report_counts_what_is_in_the_bucket(shop: SimpleNamespace) 
 
 @pytest.fixture
 def faults(modules: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("SHOP_FAULTS", json.dumps({"busy_percent": 100, "lost_invoice": "WB-10001"}))
+    told = {"busy_percent": 100, "lost_invoice": "WB-10001", "lost_report": "rehearsal"}
+    monkeypatch.setenv("SHOP_FAULTS", json.dumps(told))
     with sample_app():
         yield import_module("sample_app.faults")
 
@@ -301,3 +302,15 @@ def test_faults_hit_the_first_attempt_of_a_mail_and_the_invoice_that_is_named(
     with pytest.raises(Discard):
         faults.lose_invoice(context(modules.invoices.render, "WB-10001", "", "", "", ""))
     faults.lose_invoice(context(modules.invoices.render, "WB-10002", "", "", "", ""))
+
+
+def test_faults_hit_every_attempt_to_store_the_report_that_is_named(faults: Any, modules: SimpleNamespace) -> None:
+    def context(task: Any, report: str, attempt: int = 1) -> TaskContext:
+        return TaskContext(task.with_headers(report=report).call({}).envelope, Delivery(attempt=attempt))
+
+    for attempt in (1, 2, 3):
+        with pytest.raises(OSError, match="no room for the report"):
+            faults.refuse_report(context(modules.sales.load, "rehearsal", attempt))
+    faults.refuse_report(context(modules.sales.load, "another"))
+    faults.refuse_report(context(modules.sales.notify, "rehearsal"))
+    faults.refuse_report(TaskContext(modules.sales.load.call({}).envelope, Delivery()))
