@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # What tests/compat runs for real, each in an environment of its own: their dependencies would contradict ours.
 PEERS := $(VENV)/taskhawk/.ready $(VENV)/oldest_boto3/.ready
-COMPILE := $(VENV)/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+COMPILE := $(VENV)/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header
 .DEFAULT_GOAL := help
 
 .PHONY: help setup demo test lint types synth bench lock clean
@@ -43,12 +43,12 @@ $(BIN)/python:
 
 $(VENV)/.ready: requirements.lock pyproject.toml | $(BIN)/python
 	@echo "Installing the locked dependencies into $(VENV) (once, 2 to 4 minutes) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/%/.ready: tests/compat/%.lock | $(BIN)/python
 	@echo "Installing $* into $(VENV)/$* for tests/compat (once) ..."
 	@$(BIN)/python -m venv $(VENV)/$*
-	@$(VENV)/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@$(VENV)/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
