@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Place", "Servers", "report_permission", "run_permissions"]
 
 _SERVERS: Final = (BackgroundTaskFunction, ManagedAsyncTask, PriorityTaskQueues)
-_REPORTS: Final = ("states:SendTaskFailure", "states:SendTaskHeartbeat", "states:SendTaskSuccess")
+_REPORTS: Final = tuple(f"states:SendTask{what}" for what in ("Failure", "Heartbeat", "Success"))
 _SECONDS_TO_ANSWER: Final = 10
 """What the engine waits beyond a function's own timeout: it is to learn of that from Lambda."""
 

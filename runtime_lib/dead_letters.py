@@ -325,8 +325,10 @@ def _chain(envelope: dict[str, Any]) -> str | None:
 
 
 def _route(arn: str) -> str | None:
-    """The route to a function or queue; None for any other target."""
+    """The route to a function, a queue or a workflow; None for any other target."""
     service, _, target = arn.partition(":")[2].partition(":")[2].partition(":")
+    if service == "states" and ":stateMachine:" in target:
+        return f"states:{target.rpartition(':')[2]}"
     return f"sqs:{target.rpartition(':')[2]}" if service == "sqs" else _function_route({"functionArn": arn})
 
 

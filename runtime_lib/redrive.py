@@ -72,6 +72,19 @@ def _is_another(letter: DeadLetter, began: float) -> bool:
     return letter.task is None and (letter.failure.first_at or began) < began - _CLOCK_SECONDS
 
 
+def _start_again(route: Route, body: str) -> None:
+    """Invoke the function, or start the workflow, that a message did not get to."""
+    if route.kind == "lambda":
+        from runtime_lib.transports.lambda_invoke import invoke
+
+        invoke(route.target, body, shared_client("lambda"))
+    else:
+        from runtime_lib.transports.states import state_machine_arn
+
+        states = shared_client("stepfunctions")
+        states.start_execution(stateMachineArn=state_machine_arn(route.target, states), input=body)
+
+
 def _send_again(letter: DeadLetter, source: str | None, dead_letter_url: str, sqs: Any) -> None:
     if letter.failure.shape == "stream":
         raise DispatchError(f"dead letter {letter.id} tells of records in a stream, and holds no task to run again")
@@ -81,11 +94,9 @@ def _send_again(letter: DeadLetter, source: str | None, dead_letter_url: str, sq
         route = Route.parse(source, variable=f"the source of dead letter {letter.id}")
     except ValueError as error:
         raise DispatchError(f"{error}: pass to='<queue>'") from None
-    if route.kind == "lambda":
-        from runtime_lib.transports.lambda_invoke import invoke
-
+    if route.kind != "sqs":
         try:
-            invoke(route.target, letter.body, shared_client("lambda"))
+            _start_again(route, letter.body)
         except Exception as error:
             raise DispatchError(f"dead letter {letter.id} was not sent to {source}: {error}") from error
         return

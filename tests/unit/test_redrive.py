@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from boto3 import client
 
 from runtime_lib import Priority, SqsTransport, clients, queues, requeue_dead_letters, task, using_transport
 from runtime_lib.context import Delivery
@@ -49,8 +50,8 @@ class Shop:
             body, reason=reason, error=None, delivery=delivery, queue=self.urls["dead"], client=self._sqs
         )
 
-    def put(self, name: str, body: str) -> None:
-        self._sqs.send_message(QueueUrl=self.urls[name], MessageBody=body)
+    def put(self, name: str, body: str, attributes: dict[str, Any] | None = None) -> None:
+        self._sqs.send_message(QueueUrl=self.urls[name], MessageBody=body, MessageAttributes=attributes or {})
 
     def receive(self, name: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -254,7 +255,7 @@ STREAM = {"requestContext": {"functionArn": "arn:aws:lambda:a:1:function:b", "co
     ("body", "source", "to", "said"),
     [
         ("x", None, None, r"dead letter \S+ does not tell where it came from: pass to='<queue>'"),
-        ("x", "states:arn", None, r"the source of dead letter \S+ is 'states:arn': .*: pass to='<queue>'"),
+        ("x", "sns:topic", None, r"the source of dead letter \S+ is 'sns:topic': .*: pass to='<queue>'"),
         ("x", "sqs:Shop-dead", None, "Shop-dead is the dead letter queue itself: requeue to another queue"),
         ("x", "sqs:Shop-other", "Shop-dead", "Shop-dead is the dead letter queue itself"),
         ("x", "sqs:Shop-gone", None, "the queue 'Shop-gone' cannot be found"),
@@ -272,6 +273,28 @@ def test_a_letter_that_cannot_go_is_refused_with_the_reason_and_stays(
     with pytest.raises(DispatchError, match=said):
         requeue_dead_letters("Shop-dead", to=to)
     assert (shop.count("dead"), shop.count("other")) == (1, 0)
+
+
+def test_a_run_of_a_schedule_that_did_not_get_to_its_workflow_is_started(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = client("stepfunctions")
+    monkeypatch.setitem(clients._clients, "stepfunctions", states)
+    monkeypatch.setitem(clients._clients, "sts", client("sts"))
+    role = "arn:aws:iam::123456789012:role/states"
+    machine = states.create_state_machine(name="Shop-Etl", definition="{}", roleArn=role)["stateMachineArn"]
+    told = {
+        "ERROR_CODE": "AWS.Scheduler.InternalServerError",
+        "TARGET_ARN": machine,
+        "SCHEDULED_TIME": "2026-03-29T00:00:00Z",
+    }
+    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in told.items()}
+    body = '{"id": "nightly <aws.scheduler.scheduled-time>", "task": "shop.etl.extract"}'
+    shop.put("dead", body, attributes)
+    assert requeue_dead_letters("Shop-dead") == 1
+    [execution] = states.list_executions(stateMachineArn=machine)["executions"]
+    found = states.describe_execution(executionArn=execution["executionArn"])
+    assert json.loads(found["input"])["id"] == "nightly 2026-03-29T00:00:00Z"
 
 
 def test_a_letter_that_shows_up_again_while_others_are_read_is_given_once(shop: Shop, sqs: Any) -> None:
