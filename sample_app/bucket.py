@@ -21,7 +21,10 @@ class FilesBucket(s3.Bucket):
             encryption=s3.BucketEncryption.S3_MANAGED,
             enforce_ssl=True,
             minimum_tls_version=1.2,
-            lifecycle_rules=[s3.LifecycleRule(prefix="orders/", expiration=cdk.Duration.days(400))],
+            lifecycle_rules=[
+                s3.LifecycleRule(prefix="orders/", expiration=cdk.Duration.days(400)),
+                s3.LifecycleRule(prefix="sales-lists/", expiration=cdk.Duration.days(14)),
+            ],
         )
         self._explain_to_cdk_nag()
 
@@ -52,6 +55,8 @@ class FilesBucket(s3.Bucket):
             f"IAM5[Resource::{files}/invoices/*]": "Invoices are named by orders that are yet to come.",
             f"IAM5[Resource::{files}/orders/*]": "So are the entries for accepted orders.",
             f"IAM5[Resource::{files}/reports/*]": "Reports are named by nights that are yet to come.",
+            f"IAM5[Resource::{files}/sales/*]": "Sales reports are named by runs that are yet to come.",
+            f"IAM5[Resource::{files}/sales-lists/*]": "So is what such a run starts from.",
         }
         for rule, reason in reasons.items():
             cdk.Validations.of(stack).acknowledge(cdk.Acknowledgment(id=f"AwsSolutions-{rule}", reason=reason))

@@ -6,7 +6,6 @@ recorded when it is out: nobody waits for that.
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from sample_app import files, ledger
 
 __all__ = ["COLUMNS", "books"]
 
-COLUMNS = ("order_id", "kind", "accepted_at", "message_id")
+COLUMNS = ("order_id", "kind", "amount", "currency", "accepted_at", "message_id")
 _HEADERS = {"content-type": "text/csv; charset=utf-8", "content-disposition": 'attachment; filename="books.csv"'}
 
 
@@ -30,7 +29,7 @@ def books(event: dict[str, Any], output: ResponseWriter, context: StreamingConte
         rows += len(page)
     output.finish()
     # From here on the client has it all, and this costs nobody's time.
-    _record(context.request_id, {"rows": rows, "taken_by": _caller(event)})
+    files.put_json(f"audit/{context.request_id}.json", {"rows": rows, "taken_by": _caller(event)})
     context.logger.info("%d rows were taken, and that is on record", rows)
 
 
@@ -45,12 +44,3 @@ def _caller(event: dict[str, Any]) -> str:
     request = event.get("requestContext", {})
     principal = request.get("authorizer", {}).get("iam", {}).get("userArn")
     return str(principal or request.get("http", {}).get("sourceIp", "somebody"))
-
-
-def _record(request_id: str, audit: dict[str, Any]) -> None:
-    files.s3().put_object(
-        Bucket=files.bucket(),
-        Key=f"audit/{request_id}.json",
-        Body=json.dumps(audit).encode(),
-        ContentType="application/json",
-    )

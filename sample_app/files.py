@@ -1,15 +1,16 @@
 """The shop's bucket in S3: invoices, reports, and the ledger of accepted orders."""
 
+import json
 import os
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["bucket", "exists", "names", "s3"]
+__all__ = ["bucket", "exists", "get_json", "names", "put_json", "s3"]
 
 
 @cache
@@ -33,3 +34,13 @@ def names(prefix: str) -> list[str]:
     """The names of all objects that begin like this."""
     pages = s3().get_paginator("list_objects_v2").paginate(Bucket=bucket(), Prefix=prefix)
     return [found.get("Key", "") for page in pages for found in page.get("Contents", [])]
+
+
+def get_json(key: str) -> Any:
+    """What an object holds as JSON."""
+    return json.loads(s3().get_object(Bucket=bucket(), Key=key)["Body"].read())
+
+
+def put_json(key: str, content: Any) -> None:
+    """Write an object that holds JSON, in place of what is there."""
+    s3().put_object(Bucket=bucket(), Key=key, Body=json.dumps(content).encode(), ContentType="application/json")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ses import SESClient
     from mypy_boto3_ses.type_defs import BodyTypeDef
 
-__all__ = ["GatewayBusyError", "MailRefusedError", "send"]
+__all__ = ["GatewayBusyError", "MailRefusedError", "send", "send_to_shop"]
 
 _BUSY = frozenset({"Throttling", "ThrottlingException", "ServiceUnavailable"})
 _REFUSED = frozenset({"InvalidParameterValue", "MailFromDomainNotVerifiedException", "MessageRejected"})
@@ -53,3 +53,8 @@ def send(to: str, subject: str, text: str, *, html: str | None = None) -> None:
         if code in _REFUSED:
             raise MailRefusedError(str(error)) from error
         raise
+
+
+def send_to_shop(subject: str, text: str) -> None:
+    """Send an e-mail to the shop's own address, which is the one that its mail comes from. As `send`."""
+    send(os.environ["SHOP_SENDER"], subject, text)

@@ -25,7 +25,7 @@ def accept(row: dict[str, str], context: TaskContext | None = None) -> None:
         if context.attempt >= _PATIENCE_DELIVERIES:
             raise Reject(UNKNOWN_ORDER)
         raise RetryLater(_PATIENCE_SECONDS)
-    if not ledger.claim(order.key, context.id):
+    if not ledger.claim(order.key, context.id, order.total):
         raise Discard(f"{order.key} has been accepted before")
     # Sent together at the end of the block: one request for each queue.
     with dispatch_batch():

@@ -5,18 +5,15 @@ an order, however many try at the same time.
 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from botocore.exceptions import ClientError
 
 from sample_app import files
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import ObjectTypeDef
-
-__all__ = ["Entry", "claim", "has", "pages"]
+__all__ = ["Entry", "claim", "entries", "has", "pages"]
 
 _FOLDER = "orders/"
 _ENTRIES_A_PAGE = 100
@@ -24,27 +21,34 @@ _READ_AT_ONCE = 8
 
 
 class Entry(NamedTuple):
-    """An order that the shop has accepted: which, whether it is a purchase or a refund, when, and by which message."""
+    """An order that the shop has accepted: which, whether it is a purchase or a refund, when, and by which message.
+
+    ``amount`` has no sign: ``12.50``.
+    """
 
     order_id: str
     kind: str
+    amount: str
+    currency: str
     accepted_at: str
     message_id: str
 
 
-def claim(key: str, message_id: str) -> bool:
-    """Enter an order for the message with this id; False if another message has it already.
+def claim(key: str, message_id: str, total: str) -> bool:
+    """Enter an order over ``12.50 EUR`` for the message with this id; False if another message has it already.
 
     The message that has it gets True again, so that a task which failed later on can go on where it was.
     """
     name = f"{_FOLDER}{key}"
     try:
-        files.s3().put_object(Bucket=files.bucket(), Key=name, Body=message_id.encode(), IfNoneMatch="*")
+        files.s3().put_object(
+            Bucket=files.bucket(), Key=name, Body=message_id.encode(), Metadata={"total": total}, IfNoneMatch="*"
+        )
     except ClientError as error:
         # Anything else, a conflict of two writes at once among it, is worth another attempt of the task.
         if error.response.get("Error", {}).get("Code") != "PreconditionFailed":
             raise
-        return _owner(name) == message_id
+        return _entry(name).message_id == message_id
     return True
 
 
@@ -60,17 +64,19 @@ def pages() -> Iterator[list[Entry]]:
         .get_paginator("list_objects_v2")
         .paginate(Bucket=files.bucket(), Prefix=_FOLDER, PaginationConfig={"PageSize": _ENTRIES_A_PAGE})
     )
+    for page in listed:
+        yield entries(found.get("Key", "") for found in page.get("Contents", []))
+
+
+def entries(names: Iterable[str]) -> list[Entry]:
+    """The entries in objects of these names, in their order."""
     with ThreadPoolExecutor(_READ_AT_ONCE) as threads:
-        for page in listed:
-            yield [*threads.map(_entry, page.get("Contents", []))]
+        return [*threads.map(_entry, names)]
 
 
-def _entry(found: "ObjectTypeDef") -> Entry:
-    name = found.get("Key", "")
+def _entry(name: str) -> Entry:
+    found = files.s3().get_object(Bucket=files.bucket(), Key=name)
     order_id, _, kind = name.removeprefix(_FOLDER).partition("/")
-    return Entry(order_id, kind, f"{found.get('LastModified'):%Y-%m-%dT%H:%M:%SZ}", _owner(name))
-
-
-def _owner(name: str) -> str:
-    """The id of the message that has an order."""
-    return files.s3().get_object(Bucket=files.bucket(), Key=name)["Body"].read().decode()
+    amount, _, currency = found["Metadata"]["total"].partition(" ")
+    accepted_at = f"{found['LastModified']:%Y-%m-%dT%H:%M:%SZ}"
+    return Entry(order_id, kind, amount, currency, accepted_at, found["Body"].read().decode())

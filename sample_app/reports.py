@@ -1,7 +1,5 @@
 """The nightly report: what the shop has done so far, as a file in S3."""
 
-import json
-
 from runtime_lib import ScheduledEvent, task
 from sample_app import files
 
@@ -17,10 +15,5 @@ def nightly(event: ScheduledEvent) -> dict[str, int]:
         "refunds": sum(name.endswith("/refund") for name in orders),
         "invoices": len(files.names("invoices/")),
     }
-    files.s3().put_object(
-        Bucket=files.bucket(),
-        Key=f"reports/{event.scheduled_time:%Y-%m-%dT%H%M}.json",
-        Body=json.dumps(report).encode(),
-        ContentType="application/json",
-    )
+    files.put_json(f"reports/{event.scheduled_time:%Y-%m-%dT%H%M}.json", report)
     return report

@@ -10,8 +10,10 @@
             `-- Receipts   BackgroundTaskFunction   no queue at all
 
     every night                                the accountant
-      |  Report       ScheduledTask              |  Export   StreamingLambda
-      counts all of it                           gets all of it, as it is read; recorded afterwards
+      |-- Report      ScheduledTask              |  Export   StreamingLambda
+      |     counts all of it                     gets all of it, as it is read; recorded afterwards
+      `-- Sales       TaskWorkflow, TaskStore
+            list, extract, transform, compute, load: one task after another, mail on failure
 """
 
 from pathlib import Path
@@ -33,6 +35,8 @@ from constructs_lib import (
     StageConfig,
     StreamingLambda,
     TaskCode,
+    TaskStore,
+    TaskWorkflow,
 )
 from sample_app.bucket import FilesBucket
 from sample_app.web import Web
@@ -139,6 +143,37 @@ class BackOffice(cdk.Stack):
                     self.files.may_list("orders/*", "invoices/*"),
                 ],
             ),
+        )
+        # An execution has room for the amounts of some 40,000 orders; payloads=PayloadBucket(…) would be for more.
+        self.sales: Final = TaskWorkflow(
+            self,
+            "Sales",
+            code=code,
+            modules=["sample_app.sales"],
+            start="sample_app.sales:extract",
+            # A store of its own: everybody may ask the one of the API what has become of a task.
+            store=TaskStore(self, "SalesStore"),
+            execution_timeout=cdk.Duration.hours(1),
+            **config.function(
+                "Sales",
+                # Two processes fit in, while there is one for the computation.
+                memory_size=512,
+                environment=bucket | mailing,
+                policy_statements=[
+                    send_mail,
+                    self.files.may("orders/*", "s3:GetObject"),
+                    self.files.may("sales-lists/*", "s3:GetObject", "s3:PutObject"),
+                    self.files.may("sales/*", "s3:PutObject"),
+                    self.files.may_list("orders/*", "invoices/*"),
+                ],
+            ),
+        )
+        self.sales_nightly: Final = ScheduledTask(
+            self,
+            "SalesNightly",
+            task="sample_app.sales:extract",
+            schedule=Schedule.cron(minute="30", hour="2", time_zone="Europe/Berlin"),
+            **config.schedule("SalesNightly", target=self.sales),
         )
         self.export: Final = StreamingLambda(
             self,

@@ -73,15 +73,14 @@ def demo(
 
 def _as_json(result: "Result") -> dict[str, object]:
     return {
-        **{name: value for name, value in result._asdict().items() if name != "notified"},
+        **result._asdict(),
         "tasks": [figures._asdict() for figures in result.tasks],
         "placed": [order._asdict() for order in result.placed],
         "report": result.report._asdict() if result.report else None,
         "sales": {
+            **result.sales._asdict(),
             "made": _run_as_json(result.sales.made),
             "refused": _run_as_json(result.sales.refused),
-            "notified": result.notified,
-            "picture": result.sales.picture,
         },
         "books": result.books._asdict(),
         "unaccounted": [problem._asdict() for problem in result.unaccounted],
@@ -142,18 +141,17 @@ def _print_web(result: "Result") -> None:
 
 
 def _print_sales(result: "Result") -> None:
-    made, refused = result.sales.made, result.sales.refused
-    print(f"The sales report's run {made.id} {_ended(made)}: {_nodes(made)}.")
+    made, refused, told = result.sales.made, result.sales.refused, result.sales.notified
+    print(f"The sales report {_ended(made)}, as run {made.id}:")
+    print(f"  {_nodes(made)}")
     for currency, figures in (made.report or {}).get("currencies", {}).items():
         sold, refunded, median = (
             "none" if figures[name] is None else f"{figures[name] / 100:,.2f} {currency}"
             for name in ("sold", "refunded", "median_order")
         )
         print(f"  {figures['orders']:,} orders over {sold}, of which {refunded} was refunded; the median is {median}")
-    print(
-        f"Without room for it, run {refused.id} {_ended(refused)}: {_nodes(refused)}; "
-        f"the shop was told {'once' if result.notified == 1 else f'{result.notified} times'}."
-    )
+    print(f"Without room for it, it {_ended(refused)}, as run {refused.id}; mails about that: {told}")
+    print(f"  {_nodes(refused)}")
     print(f"The first run is drawn in {result.sales.picture}")
 
 
@@ -169,8 +167,12 @@ def _nodes(run: "WorkflowRun") -> str:
 
     told = []
     for name, node in run.nodes.items():
-        parts = [] if node.state == "succeeded" else [node.state]
-        parts += [duration(node.seconds)] if node.seconds is not None else []
-        parts += [f"{node.attempts} attempts"] if node.attempts > 1 else []
-        told.append(f"{name} {' '.join(parts)}")
+        parts = [name] if node.state == "succeeded" else [name, node.state]
+        if node.seconds is not None:
+            parts.append(duration(node.seconds))
+        if node.items is not None:
+            parts.append(f"for {node.items} pages")
+        if node.attempts and node.attempts > 1:
+            parts.append(f"in {node.attempts} attempts")
+        told.append(" ".join(parts))
     return ", ".join(told)

@@ -11,6 +11,7 @@ from sample_app.intake import UNKNOWN_ORDER
 from sample_app.orders import Order
 from tasks_cli.cloud import Cloud
 from tasks_cli.demo.observation import Message
+from tasks_cli.demo.sales import is_notification
 from tasks_cli.local.inspection import Email, emails
 
 _INVOICES = "invoices/"
@@ -48,7 +49,7 @@ class Arrivals:
 
     @classmethod
     def read(cls, cloud: Cloud, bucket: str) -> "Arrivals":
-        """Fetch all e-mails and the invoices in a bucket."""
+        """Fetch all e-mails to customers and the invoices in a bucket."""
         s3 = cloud.client("s3")
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=_INVOICES)
         keys = [found.get("Key", "") for page in pages for found in page.get("Contents", [])]
@@ -59,7 +60,7 @@ class Arrivals:
         with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as threads:
             pages_by_key = zip(keys, threads.map(download, keys), strict=True)
             invoices = {key.removeprefix(_INVOICES).removesuffix(".html"): page for key, page in pages_by_key}
-        return cls(emails(cloud), invoices)
+        return cls([mail for mail in emails(cloud) if not is_notification(mail)], invoices)
 
     def take(self, to: str, subject: str) -> Email | None:
         """One e-mail, once; None if there is none (left)."""
@@ -97,6 +98,12 @@ class Audit:
                 self.problems += [Problem(row.number, row.fields["order_id"], problem) for problem in problems]
             else:
                 self.outcomes[outcome] += 1
+
+    @property
+    def accepted(self) -> list[Order]:
+        """The orders and refunds that the shop has accepted, each once."""
+        orders = (self._orders[number] for number in self._owners.values())
+        return [order for order in orders if isinstance(order, Order)]
 
     def _check(self, row: Row) -> tuple[str, list[str]]:
         """What became of a row, and what is wrong with it."""

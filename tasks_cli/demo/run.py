@@ -17,6 +17,7 @@ from tasks_cli.demo.books import Books, take_books
 from tasks_cli.demo.night import Report, run_schedule
 from tasks_cli.demo.observation import Observation, TaskFigures
 from tasks_cli.demo.progress import Progress
+from tasks_cli.demo.sales import LOST_REPORT, Sales, expected_report, problems, run_sales
 from tasks_cli.demo.storefront import ORDERS, PlacedOrder, Placement, Storefront, storefront
 from tasks_cli.errors import CliError
 from tasks_cli.local import deployment, detached, function_runtime
@@ -31,6 +32,7 @@ _APP = "sample_app"
 _PLACE = "sample_app.storefront.place"
 _BUSY_PERCENT = 5
 """Of the mails the gateway turns away at first: `sample_app.faults`."""
+_DRAWING = Path(".tasks", "sales-report.svg")
 _DISPATCHED_AT_ONCE = 100
 _POLL_SECONDS = 1.0
 _STALLED_SECONDS = 60.0
@@ -54,6 +56,8 @@ class Result(NamedTuple):
     """The orders that came by HTTP; they are rows as well."""
     report: Report | None
     """What the nightly report counts; None if the schedule did not bring it."""
+    sales: Sales
+    """The workflow that makes the sales report, run twice."""
     books: Books
     """The export of all orders, as a stream."""
     unaccounted: "list[Problem]"
@@ -86,7 +90,7 @@ def run(
     progress.step(f"{len(fields):,} orders in {file}")
     progress.step("Synthesizing the app with the CDK")
     assembly, _ = synthesize(app_command(project, None), project)
-    faults = {"busy_percent": _BUSY_PERCENT, "lost_invoice": lost_invoice}
+    faults = {"busy_percent": _BUSY_PERCENT, "lost_invoice": lost_invoice, "lost_report": LOST_REPORT}
     progress.step("Starting the local cloud")
     with _cloud(project, {"SHOP_FAULTS": json.dumps(faults)}, enforce_iam=enforce_iam, keep=keep) as cloud:
         progress.step(f"Deploying to {cloud}")
@@ -97,7 +101,7 @@ def run(
         progress.step("Dispatching a task for each order")
         # From here on this process is a sender like any other: it has the routes in its environment.
         cloud.use_in_this_process()
-        os.environ.update(deployed.routes(functions))
+        os.environ.update(deployed.routes(deployed.targets(cloud, [stack.name])))
         rows = _dispatch(fields, observation, progress)
         with storefront(cloud, stack.name) as shop:
             progress.step(f"Placing {len(ORDERS)} more by HTTP: POST {shop.url}/orders")
@@ -108,6 +112,8 @@ def run(
         progress.step("Letting the night come: the report's schedule is moved to now")
         bucket = stack.outputs["Bucket"]
         report = run_schedule(cloud, stack.outputs["ReportSchedule"], bucket)
+        progress.step("Making the sales report: once for real, and once without room for it")
+        sales = run_sales(cloud, stack.name, bucket, project / _DRAWING)
         url = local_text(cloud, stack.outputs["ExportUrl"])
         progress.step(f"Exporting all orders: GET {url}")
         books = take_books(cloud, url, bucket)
@@ -121,6 +127,7 @@ def run(
             seconds=seconds,
             placed=placed_orders,
             report=report,
+            sales=sales,
             books=books,
         )
 
@@ -196,12 +203,14 @@ def _result(
     seconds: float,
     placed: list[PlacedOrder],
     report: Report | None,
+    sales: Sales,
     books: Books,
 ) -> Result:
     from tasks_cli.demo.audit import Arrivals, Audit, Problem  # noqa: PLC0415
 
     arrivals = Arrivals.read(cloud, bucket)
     audit = Audit(rows, observation.chains(), arrivals)
+    expected = expected_report(audit.accepted, arrivals.invoices)
     return Result(
         orders=file,
         rows=len(rows) - len(placed),
@@ -213,11 +222,13 @@ def _result(
         emails_left_over=arrivals.left_over,
         placed=placed,
         report=report,
+        sales=sales,
         books=books,
         unaccounted=[
             *audit.problems,
             *(Problem(f"GET /orders/{one.order_id}", one.order_id, one.problem) for one in placed if one.problem),
             *([] if report else [Problem("nightly report", "", "its schedule did not bring it within a minute")]),
+            *(Problem("sales report", "", problem) for problem in problems(sales, expected)),
             *([Problem("export of all orders", "", books.problem)] if books.problem else []),
         ],
     )

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -146,6 +147,7 @@ def test_every_order_of_every_kind_is_accounted_for_by_what_the_roles_allow(demo
     ]
     assert found["placed"][2]["told"] == "currency is not one we take"
     assert found["report"]["counts"] == {"orders": 23, "refunds": 1, "invoices": 23}
+    check_sales(demo, found["sales"])
     books = found["books"]
     assert (books["rows"], books["accepted"], books["recorded_rows"]) == (24, 24, 24)
     assert books["chunks"] > 1
@@ -171,6 +173,36 @@ def test_every_order_of_every_kind_is_accounted_for_by_what_the_roles_allow(demo
     demo.assert_nothing_is_left()
 
 
+def check_sales(demo: Demo, sales: dict[str, Any]) -> None:
+    """The sales report was made once, and refused once, which was told once; the first run is drawn."""
+    made, refused = sales["made"], sales["refused"]
+    assert (made["status"], refused["status"], sales["notified"]) == ("succeeded", "failed", 1)
+    assert made["seconds"] > 0
+    report = made["report"]
+    assert (report["orders"], report["refunds"], report["without_invoice"]) == (23, 1, [])
+    assert {currency: one["orders"] for currency, one in report["currencies"].items()} == {
+        "EUR": 20,
+        "GBP": 1,
+        "USD": 2,
+    }
+    dollars = {"orders": 2, "sold": 10_600, "refunded": 0, "remaining": 10_600, "median_order": 1_800}
+    assert report["currencies"]["USD"] == dollars
+    assert report["currencies"]["EUR"]["refunded"] == 350
+    assert refused["report"] is None
+    assert refused["error"] == "load: OSError: [Errno 28] no room for the report (on purpose)"
+    tasks = ["list_orders", "list_invoices", "extract", "transform", "compute", "load", "notify"]
+    assert list(made["nodes"]) == tasks
+    assert [node["state"] for node in made["nodes"].values()] == ["succeeded"] * 6 + ["skipped"]
+    assert [node["state"] for node in refused["nodes"].values()] == ["succeeded"] * 5 + ["failed", "succeeded"]
+    assert (refused["nodes"]["load"]["attempts"], made["nodes"]["transform"]["items"]) == (3, 1)
+    picture = Path(sales["picture"])
+    assert picture == demo.folder / ".tasks" / "sales-report.svg"
+    drawn = picture.read_text(encoding="utf-8")
+    ElementTree.fromstring(drawn)
+    assert made["id"] in drawn
+    assert all(f">{task}<" in drawn for task in tasks)
+
+
 def test_an_order_that_is_lost_is_named_and_the_cloud_can_be_kept_to_look_into_it(demo: Demo) -> None:
     result = demo.run("--orders", demo.orders(GOOD[:3]), "--lose-invoice", "WB-10002", "--keep")
     assert result.returncode == 1, result.stderr + result.stdout
@@ -178,6 +210,7 @@ def test_an_order_that_is_lost_is_named_and_the_cloud_can_be_kept_to_look_into_i
     assert "NOT accounted for: 1" in lines
     assert "  row 3, order 'WB-10002': no invoice in S3" in lines
     assert not [line for line in lines if "row 2" in line or "row 4" in line]
+    assert f"The first run is drawn in {demo.folder / '.tasks' / 'sales-report.svg'}" in lines
     status = demo.run("status", "--json", command="local")
     assert [stack["name"] for stack in json.loads(status.stdout)["stacks"]] == ["ShopBackOffice"]
     assert demo.run("down", command="local").returncode == 0

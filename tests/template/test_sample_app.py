@@ -11,6 +11,7 @@ import pytest
 from aws_cdk.assertions import Template
 from cfnlint.api import lint
 
+from runtime_lib.contract import METADATA_KEY
 from tests.apps import allowed, environment, new_app, only, resources, statements
 from tests.shop import sample_app
 
@@ -65,6 +66,8 @@ def test_functions_reach_only_their_own_part_of_the_bucket(stack: cdk.Stack) -> 
     assert objects("s3:PutObject", "Report") == {"reports/*"}
     assert objects("s3:GetObject", "Export") == {"orders/*"}
     assert objects("s3:PutObject", "Export") == {"audit/*"}
+    assert objects("s3:GetObject", "SalesWorker") == {"orders/*", "sales-lists/*"}
+    assert objects("s3:PutObject", "SalesWorker") == {"sales/*", "sales-lists/*"}
     assert objects("s3:GetObject", "Report") == objects("s3:PutObject", "WebShowOrder") == set()
     for function in ("Mail", "WebPlaceRole", "WebPlaceOrder", "WebApiStatus"):
         assert not [one for one in statements(stack, under=function) if "s3" in json.dumps(one["Action"])]
@@ -77,10 +80,39 @@ def test_records_of_tasks_are_read_by_the_status_alone(stack: cdk.Stack) -> None
     assert allowed(stack, "dynamodb:UpdateItem", under="WebApiStatus") == set()
 
 
-def test_the_report_runs_at_two_in_the_shops_own_time(stack: cdk.Stack) -> None:
-    schedule = only(stack, "AWS::Scheduler::Schedule")
-    assert schedule["ScheduleExpression"] == "cron(0 2 * * ? *)"
-    assert (schedule["ScheduleExpressionTimezone"], schedule["State"]) == ("Europe/Berlin", "ENABLED")
+def test_what_the_sales_report_records_is_not_in_the_table_that_everybody_may_ask(stack: cdk.Stack) -> None:
+    actions = ("dynamodb:GetItem", "dynamodb:UpdateItem")
+    [own] = {table for action in actions for table in allowed(stack, action, under="SalesWorker")}
+    assert own not in allowed(stack, "dynamodb:GetItem", under="WebApiStatus")
+
+
+@pytest.mark.parametrize(("schedule", "minute"), [("Report", 0), ("SalesNightly", 30)])
+def test_the_reports_are_made_after_two_in_the_shops_own_time(stack: cdk.Stack, schedule: str, minute: int) -> None:
+    found = only(stack, "AWS::Scheduler::Schedule", under=schedule)
+    assert found["ScheduleExpression"] == f"cron({minute} 2 * * ? *)"
+    assert (found["ScheduleExpressionTimezone"], found["State"]) == ("Europe/Berlin", "ENABLED")
+
+
+def test_the_sales_report_is_made_by_a_workflow_that_its_schedule_starts_and_nobody_else(stack: cdk.Stack) -> None:
+    machine = only(stack, "AWS::StepFunctions::StateMachine")["StateMachineName"]
+    worker = only(stack, "AWS::Lambda::Function", under="SalesWorker")["FunctionName"]
+    target = json.dumps(only(stack, "AWS::Scheduler::Schedule", under="SalesNightly")["Target"])
+    assert machine in target
+    assert {arn.rpartition(":")[2] for arn in allowed(stack, LAMBDA, under="SalesRole")} == {worker}
+    roles = Template.from_stack(stack).find_resources("AWS::IAM::Role").items()
+    [starter] = [name for name, role in roles if "states:StartExecution" in json.dumps(role["Properties"])]
+    assert starter in target
+
+
+def test_the_workflow_runs_what_its_tasks_say(stack: cdk.Stack) -> None:
+    [machine] = Template.from_stack(stack).find_resources("AWS::StepFunctions::StateMachine").values()
+    graph = machine["Metadata"][METADATA_KEY]["graph"]
+    [transform] = graph["after"]
+    compute = transform["each"]["then"]
+    [load] = compute["after"]
+    names = [node["name"] for node in (*graph["before"], graph, transform, compute, load, load["failure"])]
+    assert names == ["list_orders", "list_invoices", "extract", "transform", "compute", "load", "notify"]
+    assert compute["subprocess"] is True
 
 
 def test_the_books_are_streamed_to_principals_of_iam(stack: cdk.Stack) -> None:
@@ -113,7 +145,8 @@ def test_in_production_the_api_has_a_domain_and_more_hands(stack: cdk.Stack) -> 
 
 
 @pytest.mark.parametrize(
-    ("function", "may_mail"), [("Mail", True), ("Receipts", True), ("Invoice", False), ("Intake", False)]
+    ("function", "may_mail"),
+    [("Mail", True), ("Receipts", True), ("SalesWorker", True), ("Invoice", False), ("Intake", False)],
 )
 def test_mail_is_sent_by_who_has_to_and_from_the_shops_address_only(
     stack: cdk.Stack, function: str, may_mail: bool
@@ -148,7 +181,7 @@ def test_concurrency_is_capped_where_somebody_would_suffer(stack: cdk.Stack) -> 
 def test_what_only_the_cdk_needs_is_not_in_the_asset(stack: cdk.Stack) -> None:
     Template.from_stack(stack)
     names = {path.name for path in Path(stack.node.root.outdir).glob("asset.*/sample_app/*")}
-    assert {"intake.py", "mail.py", "monitoring.py", "faults.py"} <= names
+    assert {"intake.py", "mail.py", "monitoring.py", "faults.py", "sales.py", "figures.py"} <= names
     assert not names & {"app.py", "stack.py", "web.py", "bucket.py", "stages.toml", "orders.csv"}
 
 

@@ -8,9 +8,12 @@ import pytest
 from tasks_cli.commands import demo
 from tasks_cli.demo.books import Books
 from tasks_cli.demo.run import Result
+from tasks_cli.demo.sales import Sales, WorkflowRun
 from tasks_cli.demo.storefront import PlacedOrder
 
 BOOKS = Books(150, 150, chunks=3, first_byte_ms=40, last_byte_ms=260, recorded_ms=290, recorded_rows=150)
+RUN = WorkflowRun("r", "succeeded", 1.0, None, {}, None)
+SALES = Sales(RUN, RUN, notified=1, picture="sales.svg")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +44,7 @@ def test_an_export_has_every_order_and_is_on_record(changed: dict[str, Any], pro
 
 
 def test_an_export_is_told_with_its_times(capsys: pytest.CaptureFixture[str]) -> None:
-    demo._print(Result("orders.csv", 1, 1.0, {}, [], 0, 0, 0, [], None, BOOKS, []))
+    demo._print(Result("orders.csv", 1, 1.0, {}, [], 0, 0, 0, [], None, SALES, BOOKS, []))
     assert (
         "The export streamed 150 rows in 3 chunks: first byte after 40 ms, last byte after 260 ms, on record after 290 ms."
     ) in capsys.readouterr().out
@@ -53,7 +56,7 @@ def test_rows_are_named_with_their_orders_and_all_else_by_what_it_is(capsys: pyt
         SimpleNamespace(row="GET /orders/ZZ-90001", order="ZZ-90001", problem="answers 404"),
         SimpleNamespace(row="nightly report", order="", problem="did not come"),
     ]
-    demo._print(Result("orders.csv", 1, 1.0, {}, [], 0, 0, 0, [], None, BOOKS, problems))
+    demo._print(Result("orders.csv", 1, 1.0, {}, [], 0, 0, 0, [], None, SALES, BOOKS, problems))
     assert capsys.readouterr().out.splitlines()[-4:] == [
         "NOT accounted for: 3",
         "  row 2, order '': not started",

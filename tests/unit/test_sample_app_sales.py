@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from importlib import import_module
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
 
@@ -83,7 +84,10 @@ def test_every_task_runs_once_in_order_and_every_page_by_itself(
     monkeypatch.setattr(shop.sales, "_ENTRIES_A_PAGE", 2)
     for number in range(5):
         sell(shop, f"WB-1000{number}", f"{number + 1}.00 EUR")
-    shop.sales.extract.dispatch()
+    names, meeting = shop.files.names, Barrier(2, timeout=10)
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.files, "names", lambda prefix: (meeting.wait(), names(prefix))[1])
+        shop.sales.extract.dispatch()
     for name in (*PREPARED, "extract", "compute", "load"):
         runs.assert_ran(name, times=1)
     for name in PREPARED:
