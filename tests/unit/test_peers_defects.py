@@ -1,18 +1,26 @@
-"""What fops.background 0.3.0, taskhawk 4.7.0 and async-lambda 0.6.15 get wrong, and where a test shows that this library does not."""
+"""What fops.background, taskhawk, async-lambda and easyjobs get wrong, and where a test shows that this library does not.
+
+That is fops.background 0.3.0, taskhawk 4.7.0, async-lambda 0.6.15 and easyjobs 0.127.
+"""
 
 import ast
 import json
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from runtime_lib import Priority, SqsTransport, set_transport, task
 from runtime_lib.handlers.priority_task_queues import handler
+from tasks_cli.app import app
+from tests.apps import add_invoice, add_receipts, allowed, new_stack
 from tests.deliveries import TaskQueue
 from tests.polled import Requests, asked
+from tests.workflow_apps import add_restock
 
 UNIT = Path(__file__).parent
 SHOWN_BY = {
@@ -86,6 +94,22 @@ SHOWN_BY = {
     "async-lambda: a maximum concurrency of 1 is accepted": (
         "test_constructs_queue.test_queue_settings_outside_their_range_are_refused"
     ),
+    "easyjobs: a result of 0 counts as failure and runs twice": (
+        "test_eager_workflows.test_a_falsy_result_counts_as_success_and_runs_once"
+    ),
+    "easyjobs: retry_always has no backoff": "test_eager_workflows.test_a_policy_that_always_retries_has_backoff",
+    "easyjobs: run_before is ignored": (
+        "test_eager_workflows.test_before_tasks_of_the_example_are_honoured_where_it_is_dispatched_itself"
+    ),
+    "easyjobs: get_job_result always raises": (
+        "test_eager_workflows.test_the_pipeline_of_the_example_returns_what_it_awaited"
+    ),
+    "easyjobs: retry_policy='always' is not recognised": (
+        "test_retry.test_policies_have_the_names_that_easyjobs_gives_them"
+    ),
+    "easyjobs: the monitoring API has no authentication": __name__.rpartition(".")[2]
+    + ".test_who_may_start_a_workflow_may_not_look_at_it_unless_that_is_granted",
+    "easyjobs: the secret is on the command line": __name__.rpartition(".")[2] + ".test_no_command_takes_a_secret",
 }
 
 
@@ -133,3 +157,26 @@ def test_threads_dispatch_and_run_at_the_same_time(queue: TaskQueue, sqs: Any) -
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(lambda event: handler(event, None), events)) == [{"batchItemFailures": []}] * 4
     assert sorted(number for number, _ in ran) == list(range(40))
+
+
+def test_who_may_start_a_workflow_may_not_look_at_it_unless_that_is_granted() -> None:
+    stack = new_stack()
+    workflow = add_restock(stack)
+    workflow.grant_dispatch(add_invoice(stack).function)
+    workflow.grant_read(add_receipts(stack).function)
+    assert allowed(stack, "states:StartExecution", under="Invoice")
+    assert not allowed(stack, "states:DescribeExecution", under="Invoice")
+    [executions] = allowed(stack, "states:DescribeExecution", under="Receipts")
+    assert ":execution:Shop-Restock-" in executions
+
+
+def test_no_command_takes_a_secret() -> None:
+    options = {option for command in commands(get_command(app)) for one in command.params for option in one.opts}
+    assert "--aws" in options
+    assert not {one for one in options if any(word in one for word in ("secret", "password", "token", "key"))}
+
+
+def commands(command: Any) -> Iterator[Any]:
+    yield command
+    for inner in getattr(command, "commands", {}).values():
+        yield from commands(inner)

@@ -1,8 +1,9 @@
-"""The examples of the pages of fops.background and taskhawk run here with their imports renamed."""
+"""The examples of the pages of fops.background, taskhawk and easyjobs run here with their imports renamed."""
 
 import importlib
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +14,20 @@ import pytest
 
 import runtime_lib
 import runtime_lib as taskhawk
-from runtime_lib import ArgumentError, RecordingTransport, clients, registry, set_transport, using_transport
+from runtime_lib import (
+    ArgumentError,
+    EagerTransport,
+    RecordingTransport,
+    TaskDefinitionError,
+    clients,
+    registry,
+    set_transport,
+    using_transport,
+)
 from runtime_lib.context import Delivery
 from runtime_lib.envelope import Envelope
 from runtime_lib.execution import Succeeded, run
+from runtime_lib.testing import RecordedWorkflows, record_workflows
 from tests.task_modules import load
 
 Write = Callable[[dict[str, str]], None]
@@ -59,7 +70,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     def write(files: dict[str, str]) -> None:
         for name, text in files.items():
             path = tmp_path / name
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
 
     monkeypatch.syspath_prepend(tmp_path)
@@ -67,7 +78,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     before = set(sys.modules)
     yield write
     for name in set(sys.modules) - before:
-        if name.partition(".")[0] in {"my_module", "main", "bootstrap"}:
+        if name.partition(".")[0] in {"my_module", "main", "bootstrap", "company"}:
             del sys.modules[name]
     set_transport(None)
 
@@ -272,3 +283,82 @@ def test_every_name_of_the_pages_is_there() -> None:
         assert getattr(runtime_lib, name) is not None
     with pytest.raises(AttributeError, match="module 'runtime_lib' has no attribute 'requeue_dead_letter'"):
         _ = runtime_lib.requeue_dead_letter
+
+
+# --- easyjobs --------------------------------------------------------------------------------------------------------
+
+EASYJOBS = (Path(__file__).parents[2] / "docs" / "coming-from-easyjobs.md").read_text()
+FILE = re.compile(r"^`(?P<path>company/[\w/.]+)`:\n\n```python\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def company(write: Write, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The package of the page, where tasks run at once."""
+    monkeypatch.setenv("WORKER_TASK_DIR", "of this test")
+    write({found["path"]: found["text"].replace("sleep(1)", "sleep(0.2)") for found in FILE.finditer(EASYJOBS)})
+    set_transport(EagerTransport())
+    return SimpleNamespace(**{name: importlib.import_module(f"company.{name}") for name in ("etl", "office")})
+
+
+@pytest.fixture
+def runs() -> Iterator[RecordedWorkflows]:
+    with record_workflows() as found:
+        yield found
+
+
+def test_tasks_run_before_and_after_one_another_as_the_page_says(
+    company: Any, runs: RecordedWorkflows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    company.etl.extract.dispatch(**company.etl.default_args["kwargs"])
+    runs.assert_order("extract", "transform", "load", "deploy_environment", "configure_environment", "compute")
+    runs.assert_order("load", "prepare_db", "configure_environment")
+    runs.assert_overlapped("deploy_environment", "prepare_db")
+    runs.assert_result("load", {"data": {"a": 3, "b": 4, "c": 5}})
+    runs.assert_result("compute", {"a": 6, "b": 8, "c": 10})
+    runs.assert_not_ran("failure_notify")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:2] == ["extract started", "get_data: http://stats"]
+    assert printed[-1] == "configure_environment - finished"
+
+
+def test_the_page_s_failure_is_tried_once_more_and_told_once(company: Any, runs: RecordedWorkflows) -> None:
+    with pytest.raises(ValueError, match="the table takes no -8"):
+        company.etl.extract.dispatch(url="http://refunds")
+    [load], [told] = runs.of("load"), runs.of("failure_notify")
+    assert load.attempts == 2
+    assert told.kwargs["job_failed"] == {
+        "task": "company.etl.load",
+        "node": "load",
+        "run": told.kwargs["job_failed"]["run"],
+        "error": {"type": "ValueError", "message": "the table takes no -8"},
+    }
+    runs.assert_not_ran("compute")
+
+
+def test_the_page_s_pipeline_awaits_compute(company: Any, runs: RecordedWorkflows) -> None:
+    company.etl.pipeline.dispatch()
+    runs.assert_order("deploy_environment", "configure_environment", "compute")
+    runs.assert_overlapped("pipeline", "compute")
+    runs.assert_result("pipeline", {"test": "datadata"})
+
+
+def test_the_page_s_other_tasks_run(company: Any, runs: RecordedWorkflows) -> None:
+    company.office.general_work.dispatch({"a": 1, "b": 2})
+    runs.assert_result("more_general_work", "more_general_results: 3")
+    company.office.basic_blocking.dispatch(1, 2, 3)
+    runs.assert_result("basic_blocking", {"result": "I slept for 1 second - blocking with 1 2 3"})
+    with pytest.raises(KeyError):
+        company.office.finance_work.dispatch("8", {"hours": 2})
+    runs.assert_result("send_failure_email", "email sent for company.office.finance_work failed: KeyError: 'rate'")
+
+
+def test_the_page_s_default_arguments_are_checked_where_they_are_declared() -> None:
+    with pytest.raises(TaskDefinitionError, match=r"default_args: .*'url'"):
+        load(
+            """
+            from runtime_lib import task
+
+            @task(schedule="* * * * *", default_args={"kwargs": {"url": ["http://stats"]}})
+            async def extract(url: str): ...
+            """
+        )
