@@ -9,6 +9,7 @@ that a branch that fails does not end the others.
 (https://docs.aws.amazon.com/step-functions/latest/dg/concepts-amazon-states-language.html)
 """
 
+import json
 from collections.abc import Sequence
 from math import ceil
 from typing import Any, Final
@@ -33,7 +34,7 @@ def definition_of(root: Run, *, bucket: bool, table: str | None = None) -> dict[
     """
     scope = _Scope(bucket=bucket, spreads=bucket and table is None)
     given = {"dispatched.$": "$$.Execution.Input", **({"inline": True} if table else {})}
-    begun = scope.run(root, given, done=": done", failed=": failed", returns=True)
+    begun = scope.run(root, given, done=": done", failed=": failed", discarded=": discarded", returns=True)
     states: dict[str, State] = {
         ": begin": {"Type": "Pass", "Parameters": _RUN, "Next": ": recorded" if table else begun},
         **scope.states,
@@ -42,6 +43,7 @@ def definition_of(root: Run, *, bucket: bool, table: str | None = None) -> dict[
         states |= recorded(table, begun)
     else:
         states[": done"] = {"Type": "Pass", "InputPath": "$.returned.answer", "End": True}
+        states[": discarded"] = {"Type": "Pass", "Result": {"value": None, "discarded": True}, "End": True}
         states[": failed"] = fail()
     return {"Comment": f"Starts with {root.task.name}", "StartAt": ": begin", "States": states}
 
@@ -70,6 +72,7 @@ class _Scope:
         *,
         done: str,
         failed: str,
+        discarded: str = "",
         returns: bool = False,
         claim: int = contract.RESULT_CLAIM_BYTES,
     ) -> str:
@@ -80,14 +83,14 @@ class _Scope:
             given: what it gets of those before it.
             done: the state that follows when it has succeeded, and all after it.
             failed: the state that follows a failure, which is ``$.failure`` then.
+            discarded: the state that follows if it discards itself. Default: ``done``, with null for a result.
             returns: whether what it returns is the result of the scope.
             claim: bytes above which that goes to the bucket.
         """
         name = run.name + self._suffix
         result = "$.returned" if returns else "$.result"
         own_failure = self._on_failure(run, name, failed)
-        discarded = done
-        if returns:  # the scope ends with it
+        if returns and not discarded:
             discarded = f"{name}: discarded"
             answer = {"answer": {"value": None}}
             self._add(discarded, {"Type": "Pass", "Result": answer, "ResultPath": result, "Next": done})
@@ -100,7 +103,7 @@ class _Scope:
                 **({"ResultPath": result} if wanted else {"ResultPath": None}),
                 "Retry": retriers(run),
                 "Catch": [
-                    {"ErrorEquals": [contract.NODE_DISCARDED], "ResultPath": "$.error", "Next": discarded},
+                    {"ErrorEquals": [contract.NODE_DISCARDED], "ResultPath": "$.error", "Next": discarded or done},
                     {"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": f"{name}: failed"},
                 ],
                 "Next": following,
@@ -233,7 +236,8 @@ class _Scope:
         given = {"result.$": "$.result.answer"}
         begun = item.run(run, given, done=ended, failed=failed, returns=collects, claim=claim)
         gives = collects and not self._bucket
-        item.end(ended, failed, gives="$.returned.answer" if gives else "")
+        item.end(ended, gives="$.returned.answer" if gives else "")
+        item.end_broken(f"{run.name}{suffix}", failed)
         number = "States.Format('{}', $$.Map.Item.Index)"
         if self._is_item:
             number = "States.Format('{}.{}', $.index, $$.Map.Item.Index)"
@@ -247,6 +251,7 @@ class _Scope:
             "ItemSelector": {
                 "run.$": "$.run",
                 "index.$": number,
+                "number.$": "$$.Map.Item.Index",
                 "result": {"answer": {"value.$": "$$.Map.Item.Value"}},
             },
             "ItemProcessor": {"ProcessorConfig": mode, "StartAt": begun, "States": item.states},
@@ -264,6 +269,20 @@ class _Scope:
         self._add(ended, {"Type": "Pass", **returned, "End": True})
         if failed:
             self._add(failed, broken())
+
+    def end_broken(self, name: str, failed: str) -> None:
+        """Add the states in which the work on an item ends that failed.
+
+        Only the first items say how: together, what all of a list say would not fit into a state.
+        """
+        brief = f"{name}: item brief"
+        cause = json.dumps({"errorMessage": "one of the later items of a list failed: `tasks runs show` tells how"})
+        said = {"failure": {"task.$": "$.failure.task", "node.$": "$.failure.node", "error.$": "$.failure.error"}}
+        said["failure"]["cause"] = cause
+        told = {"Variable": "$.number", "NumericLessThan": contract.TELLING_ITEMS, "Next": f"{name}: item told"}
+        self._add(failed, {"Type": "Choice", "Choices": [told], "Default": brief})
+        self._add(f"{name}: item told", broken())
+        self._add(brief, {"Type": "Pass", "Parameters": said, "End": True})
 
     # --- Parts -------------------------------------------------------------------------------------------------------
 

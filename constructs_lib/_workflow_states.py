@@ -41,7 +41,7 @@ _NOT_BEGUN: Final = {
     "MaxDelaySeconds": 60,
     "MaxAttempts": 30,
 }
-_CRASHED: Final = ["Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError", "States.Timeout"]
+_CRASHED: Final = ["Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError", "Runtime.OutOfMemory", "States.Timeout"]
 """Errors of an attempt that ended without a report."""
 
 
@@ -129,6 +129,7 @@ def recorded(table: str, begun: str) -> dict[str, State]:
         ": recorded": begins,
         ": skipped": {"Type": "Succeed"},
         ": done": _update(table, "succeeded", {":result": {"S.$": result}}, End=True),
+        ": discarded": _update(table, "cancelled", {}, End=True),
         ": failed": _update(table, "failed", {":error": {"S.$": error}}, Next=": failure"),
         ": failure": fail(),
     }

@@ -167,6 +167,8 @@ INLINE_CONCURRENCY: Final = 40
 """How many items of a list Step Functions works on at once without executions of their own."""
 INLINE_ITEMS: Final = 1_000
 """A list that is mapped inside its execution, whose history holds 25,000 events; a longer one goes to the bucket."""
+TELLING_ITEMS: Final = 50
+"""So many of a list's first items say how they failed; of the others only that they did fits into a state."""
 WORKFLOW_MAX_RUNS: Final = 500
 """Runs of tasks in one workflow: their definition stays below Step Functions' limit."""
 WORKFLOW_MAX_DEPTH: Final = 50

@@ -55,7 +55,11 @@ def record(machine: str, handle: "TaskHandle") -> TaskRecord:
             "TaskWorkflow allows to)"
         ) from error
     status = _STATUSES.get(found["status"], TaskStatus.RUNNING)
-    result, missing = _result(found) if status is TaskStatus.SUCCEEDED else (None, None)
+    answer = json.loads(found.get("output") or "{}") if status is TaskStatus.SUCCEEDED else {}
+    result, missing = _result(answer)
+    error = _error(found, handle.id) if status in {TaskStatus.FAILED, TaskStatus.CANCELLED} else None
+    if answer.get("discarded"):
+        status, error = TaskStatus.CANCELLED, RecordedError("Discard", "the task discarded itself")
     stopped = found.get("stopDate")
     return TaskRecord(
         handle.id,
@@ -67,7 +71,7 @@ def record(machine: str, handle: "TaskHandle") -> TaskRecord:
         finished_at=stopped.timestamp() if stopped else None,
         result=result,
         result_missing=missing,
-        error=_error(found, handle.id) if status in {TaskStatus.FAILED, TaskStatus.CANCELLED} else None,
+        error=error,
     )
 
 
@@ -97,11 +101,10 @@ def _execution_arn(machine: str, execution: str, states: Any) -> str:
     return f"{state_machine_arn(machine, states).replace(':stateMachine:', ':execution:')}:{execution}"
 
 
-def _result(found: dict[str, Any]) -> tuple[Any, str | None]:
+def _result(answer: dict[str, Any]) -> tuple[Any, str | None]:
     """What the first task returned, or why it is not here."""
-    answer = json.loads(found.get("output") or "null")
-    if not isinstance(answer, dict) or "key" not in answer:
-        return (answer or {}).get("value"), None
+    if "key" not in answer:
+        return answer.get("value"), None
     from runtime_lib.payloads import read_value
 
     try:

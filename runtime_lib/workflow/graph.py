@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "edges_of", "target"]
 
-_checked: "set[int]" = set()
+_checked: "set[Task[..., Any]]" = set()
 
 
 def target(task: "Task[..., Any]", reference: "str | Task[..., Any]") -> "Task[..., Any]":
@@ -71,9 +71,9 @@ def check(task: "Task[..., Any]") -> None:
         TaskDefinitionError: a name is unknown, tasks follow one another in a circle (with the path), or a task that
             runs before another one takes arguments, which nothing gives it.
     """
-    if id(task) not in _checked:
+    if task not in _checked:
         _check(task, (), set())
-        _checked.add(id(task))
+        _checked.add(task)
 
 
 def _check(task: "Task[..., Any]", path: "tuple[Task[..., Any], ...]", done: set[str]) -> None:

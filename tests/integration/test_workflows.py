@@ -69,6 +69,7 @@ def _build(app: cdk.App, environment: dict[str, str]) -> None:
         target=crash,
     )
     few = cdk.Stack(app, "Few")
+    TaskWorkflow(few, "Stumbling", start="field.flows:stumbling", **options)
     TaskWorkflow(few, "Numbers", start="field.flows:numbers", **options)
     TaskWorkflow(few, "Express", start="field.flows:start", express=True, store=TaskStore(few, "Store"), **options)
     cdk.CfnOutput(stack, "Table", value=store.table_name)
@@ -229,6 +230,17 @@ def test_a_rejected_task_is_not_retried_and_a_discarded_one_ends_its_path_quietl
     assert not _of(app, "finish", what="discarded")
 
 
+@pytest.mark.parametrize("stack", ["flows", "few"])
+def test_a_first_task_that_discards_itself_has_cancelled_its_workflow(
+    app: Field, stack: str, request: pytest.FixtureRequest
+) -> None:
+    handle = request.getfixturevalue(stack).start.dispatch("nothing")
+    with pytest.raises(TaskCancelledError):
+        handle.result(timeout=30)
+    assert handle.status() is TaskStatus.CANCELLED
+    assert not _of(app, "finish", what="nothing")
+
+
 def test_a_branch_that_fails_lets_the_others_end_and_a_delayed_one_starts_later(app: Field, flows: Any) -> None:
     handle = flows.fork.dispatch(11)
     with pytest.raises(TaskFailedError, match=r"quick_to_fail: cannot do 11"):
@@ -283,6 +295,14 @@ def test_an_item_that_fails_lets_the_others_run_and_keeps_the_results_from_going
         handle.result(timeout=60)
     assert {number * number for number in range(15) if number != 13} <= {one["squared"] for one in app.marks("keep")}
     assert len(app.marks("total")) == totals
+
+
+def test_many_items_that_fail_at_length_are_told_by_the_first_of_them(app: Field, few: Any) -> None:
+    handle = few.stumbling.dispatch(300)
+    with pytest.raises(TaskFailedError, match=r"ValueError: field\.flows\.stumble: 0 x+") as caught:
+        handle.result(timeout=120)
+    assert caught.value.failure is not None
+    assert caught.value.failure.type == "ValueError"
 
 
 def test_above_the_inline_bounds_each_item_is_an_execution_of_its_own(app: Field, flows: Any) -> None:

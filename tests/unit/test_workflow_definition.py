@@ -196,7 +196,7 @@ def test_the_policy_of_a_task_is_that_of_its_state() -> None:
     by_error = {retrier["ErrorEquals"][0]: retrier for retrier in state["Retry"]}
     assert by_error["TaskRetry"] == {"ErrorEquals": ["TaskRetry"], **backoff}
     assert by_error["Lambda.Unknown"] == {
-        "ErrorEquals": ["Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError", "States.Timeout"],
+        "ErrorEquals": ["Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError", "Runtime.OutOfMemory", "States.Timeout"],
         **backoff,
     }
     assert list(by_error) == ["TaskNotBegun", "TaskRetry", "Lambda.ClientExecutionTimeoutException", "Lambda.Unknown"]
