@@ -18,13 +18,15 @@ from runtime_lib.contract import NODE_DISCARDED
 from runtime_lib.workflow.node import failure_of
 from tasks_cli.workflows import Node
 
-__all__ = ["Items", "MapRun", "NodeRun", "NodeState", "nodes_of"]
+__all__ = ["ItemErrors", "Items", "MapRun", "NodeRun", "NodeState", "item_errors", "nodes_of", "one_line"]
 
 Event = Mapping[str, Any]
 _MAPS = ("each", "each apart")
 """What the names of maps have behind the node's and a colon: of inline and of distributed ones."""
 _SPREAD = " (spread)"
 """What the names of states inside a distributed map have behind the node's."""
+_NUMBERS = 5
+"""Items that failed alike, of which so many are told by their numbers."""
 
 
 class NodeState(StrEnum):
@@ -52,6 +54,22 @@ class Items(NamedTuple):
     running: int
 
 
+class ItemErrors(NamedTuple):
+    """An error in one line, and the items of a list that failed with it."""
+
+    error: str
+    failed: int
+    items: tuple[str, ...]
+    """Their numbers, from 0 on, ``0.2`` in a list in a list; fewer than ``failed`` where those are not known."""
+
+    def __str__(self) -> str:
+        if not self.items:
+            return f"{self.failed} item{'s' if self.failed > 1 else ''}: {self.error}"
+        told = self.items[:_NUMBERS]
+        more = f" and {self.failed - len(told)} more" if self.failed > len(told) else ""
+        return f"item{'s' if self.failed > 1 else ''} {', '.join(told)}{more}: {self.error}"
+
+
 class NodeRun(NamedTuple):
     """What became of one node. Times are epoch seconds."""
 
@@ -64,6 +82,8 @@ class NodeRun(NamedTuple):
     progress: str | None = None
     """What the task told of its progress: ``40/100 orders``."""
     items: Items | None = None
+    item_errors: tuple[ItemErrors, ...] = ()
+    """How items of a list failed, each way once, by the numbers of the items."""
 
     @property
     def seconds(self) -> float | None:
@@ -94,12 +114,28 @@ class _Visit:
     is_failing: bool = False
     """Whether the latest attempt has failed."""
     is_aborted: bool = False
+    is_spread: bool = False
+    """Whether it is a distributed map."""
     length: int = 0
     """Of the list, if it is a map."""
+    index: int | None = None
+    """Of the item, if it is the work on one in a map."""
 
     @property
     def is_open(self) -> bool:
         return self.exited is None and not self.is_aborted
+
+    @property
+    def item(self) -> str:
+        """The number of the item that it is about: ``2``, or ``0.2`` in a list in a list; empty if it is unknown."""
+        numbers, visit = [], self.outer
+        while visit:
+            if visit.index is not None:
+                numbers.append(str(visit.index))
+            elif visit.is_spread:
+                return ""
+            visit = visit.outer
+        return ".".join(reversed(numbers))
 
 
 def nodes_of(
@@ -145,7 +181,11 @@ def _visits(events: Iterable[Event], map_runs: Mapping[str, MapRun], outer: _Vis
         owner = owners[event["id"]] = _owner(event, before)
         if owner:
             _apply(event, owner)
+        if owner and kind == "MapIterationStarted":
+            index = event["mapIterationStartedEventDetails"]["index"]
+            owners[event["id"]] = _Visit("", "MapIteration", owner, _epoch(event["timestamp"]), index=index)
         if owner and kind == "MapRunStarted":
+            owner.is_spread = True
             told = map_runs.get(event["mapRunStartedEventDetails"]["mapRunArn"], MapRun(0, ()))
             owner.length = told.total
             found += (visit for history in told.histories for visit in _visits(history, map_runs, owner))
@@ -234,7 +274,12 @@ class _Reading(NamedTuple):
             state = next(one for one in order if one in states)
         running = states.count(NodeState.RUNNING) + states.count(NodeState.RETRYING)
         items = Items(total, states.count(NodeState.SUCCEEDED), failed, running)
-        return self._told(state, visits)._replace(items=items)
+        errors = item_errors(
+            (one.item, self._error(one))
+            for one, ended in zip(visits, states, strict=True)
+            if ended is NodeState.FAILED and one.error
+        )
+        return self._told(state, visits)._replace(items=items, item_errors=errors)
 
     def state(self, visit: _Visit) -> NodeState:
         """What became of one visit of a node's own state."""
@@ -264,6 +309,16 @@ class _Reading(NamedTuple):
         error, cause = visit.error or ("", "")
         told = failure_of({"task": "", "node": visit.name, "error": error, "cause": cause}, self.run)
         return one_line(told.error["type"], told.error["message"])
+
+
+def item_errors(failed: Iterable[tuple[str, str]]) -> tuple[ItemErrors, ...]:
+    """How items failed, by their numbers, with what; those whose number is not known, as an empty one, last."""
+    by_error = defaultdict(list)
+    for number, error in sorted(
+        failed, key=lambda one: (not one[0], [int(part) for part in one[0].split(".") if part])
+    ):
+        by_error[error].append(number)
+    return tuple(ItemErrors(error, len(numbers), tuple(filter(None, numbers))) for error, numbers in by_error.items())
 
 
 def one_line(kind: str, message: str) -> str:

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from runtime_lib.contract import ENV_PAYLOADS, ENV_STORE
+from runtime_lib.contract import ENV_PAYLOADS, PREREQUISITE_FAILED
 from runtime_lib.errors import StoreError
-from runtime_lib.store import TaskStore
-from runtime_lib.task_record import TaskRecord, TaskStatus
-from runtime_lib.workflow.node import failure_of, node_id
+from runtime_lib.task_record import TaskRecord
 from tasks_cli import output
 from tasks_cli.errors import CliError, UsageError
+from tasks_cli.workflow_failures import failure_in, innermost, reason, recorded_failure, said, untold
 from tasks_cli.workflow_history import MapRun, NodeRun, NodeState, nodes_of, one_line
+from tasks_cli.workflow_records import complete, find_record
 
 if TYPE_CHECKING:
     from tasks_cli.cloud import Cloud
-    from tasks_cli.workflows import Node, Workflow
+    from tasks_cli.workflows import Workflow
 
 __all__ = ["STATUSES", "Run", "cancel", "find_run", "list_runs", "read_nodes", "result_of"]
 
@@ -38,7 +38,8 @@ _PAGE = 1_000
 _SEARCHED = 2_000
 """Executions of a workflow among which a beginning of an id is looked for, the latest first."""
 _OPENED = 100
-"""And whose inputs are read for the id of the message that started them: those that a schedule starts."""
+"""And whose inputs are read for the id of the message that started them, those that a schedule starts; of those that
+succeeded, whose outputs are read for whether they discarded themselves."""
 _ITEMS = 200
 """Items of a distributed map whose histories are read."""
 _PARALLEL = 8
@@ -55,6 +56,8 @@ class Run(NamedTuple):
     finished: float | None = None
     error: str | None = None
     """What failed and how, in one line."""
+    failed: Mapping[str, Any] | None = None
+    """The same, as its execution tells it; None if it tells of no task."""
     message_id: str = ""
     """The id of the message that started it, from which the ids of its tasks' records are derived."""
     arn: str = ""
@@ -75,14 +78,37 @@ class Run(NamedTuple):
 
 def list_runs(cloud: "Cloud", workflows: "Sequence[Workflow]", *, status: str | None, limit: int) -> list[Run]:
     """The latest runs of workflows, the latest first; those of Express machines cannot be listed."""
-    found = [
-        _listed(workflow, one)
-        for workflow in workflows
-        if not workflow.is_express
-        for one in islice(_executions(cloud, workflow, status), limit)
-    ]
+    standard = [one for one in workflows if not one.is_express]
+    found = [run for workflow in standard for run in _latest(cloud, workflow, status, limit)]
     latest = sorted(found, key=lambda run: run.started or 0.0, reverse=True)[:limit]
-    return [_described(cloud, run.workflow, run.arn) if run.status == "failed" else run for run in latest]
+    return list(_opened(cloud, iter(latest)))
+
+
+def _latest(cloud: "Cloud", workflow: "Workflow", status: str | None, limit: int) -> Iterator[Run]:
+    """So many runs of one workflow, the latest first; what discarded itself is among the latest that succeeded."""
+
+    def listed(status: str | None) -> Iterator[Run]:
+        return (_listed(workflow, one) for one in _executions(cloud, workflow, status))
+
+    if status == "succeeded":
+        succeeded = (run for run in _opened(cloud, listed(status)) if run.status == status)
+        yield from islice(succeeded, limit)
+        return
+    yield from islice(listed(status), limit)
+    if status == "cancelled":
+        yield from (run for run in _opened(cloud, islice(listed("succeeded"), _OPENED)) if run.status == status)
+
+
+def _opened(cloud: "Cloud", runs: Iterator[Run]) -> Iterator[Run]:
+    """Runs with what failed, or whether they discarded themselves, which lists of executions do not tell."""
+
+    def opened(run: Run) -> Run:
+        is_open = run.status not in {"succeeded", "failed"} or run.answer is not None or run.error is not None
+        return run if is_open else _described(cloud, run.workflow, run.arn)
+
+    with ThreadPoolExecutor(_PARALLEL) as threads:
+        while some := list(islice(runs, _PARALLEL)):
+            yield from threads.map(opened, some)
 
 
 def find_run(cloud: "Cloud", workflows: "Sequence[Workflow]", given: str) -> Run:
@@ -103,7 +129,7 @@ def find_run(cloud: "Cloud", workflows: "Sequence[Workflow]", given: str) -> Run
         if found:
             return found
     for workflow in workflows:
-        if workflow.is_express and (record := _find(cloud, workflow, given)) and record.task == workflow.task:
+        if workflow.is_express and (record := find_record(cloud, workflow, given)) and record.task == workflow.task:
             return _recorded(workflow, record)
     begun = [
         (workflow, one)
@@ -150,10 +176,17 @@ def _described(cloud: "Cloud", workflow: "Workflow", arn: str) -> Run:
     run = _listed(workflow, found)
     sent = _json(found.get("input"))
     message_id = str(sent.get("id", run.id)) if isinstance(sent, dict) else run.id
-    error = None
-    if run.has_ended and run.status != "succeeded":
-        error = _failure(found, message_id)
-    return run._replace(error=error, message_id=message_id, answer=found.get("output"))
+    run = run._replace(message_id=message_id, answer=found.get("output"))
+    if not run.has_ended:
+        return run
+    if run.status == "succeeded":
+        answer = _json(run.answer)
+        if isinstance(answer, dict) and answer.get("discarded"):
+            return run._replace(status="cancelled", error=f"{workflow.graph.name} discarded itself")
+        return run
+    failed = failure_in(found.get("cause"))
+    error = said(failed, message_id) if failed else one_line(found.get("error") or "", found.get("cause") or "")
+    return run._replace(error=error, failed=failed)
 
 
 def _listed(workflow: "Workflow", found: Mapping[str, Any]) -> Run:
@@ -171,18 +204,10 @@ def _listed(workflow: "Workflow", found: Mapping[str, Any]) -> Run:
 def _recorded(workflow: "Workflow", record: TaskRecord) -> Run:
     """A run of an Express machine, as its record tells of it."""
     status = record.status.value if record.has_finished else "running"
-    error = str(record.error) if record.error and record.has_finished else None
+    failed = recorded_failure(record.error, workflow.graph) if record.error and status == "failed" else None
+    error = said(failed, record.id) if failed else str(record.error) if record.error and record.has_finished else None
     begun = record.queued_at or record.started_at
-    return Run(record.id, workflow, status, begun, record.finished_at, error, record.id, record=record)
-
-
-def _failure(found: Mapping[str, Any], run: str) -> str:
-    """What a failed execution tells, in one line."""
-    cause = _json(found.get("cause"))
-    if isinstance(cause, dict) and "task" in cause:
-        failed = failure_of(cause, run)
-        return one_line(failed.node, one_line(failed.error["type"], failed.error["message"]))
-    return one_line(found.get("error") or "", found.get("cause") or "")
+    return Run(record.id, workflow, status, begun, record.finished_at, error, failed, record.id, record=record)
 
 
 # --- Reading ---------------------------------------------------------------------------------------------------------
@@ -199,43 +224,24 @@ def read_nodes(cloud: "Cloud", run: Run) -> dict[str, NodeRun]:
         map_runs = {arn: _map_run(cloud, arn) for arn in arns}
         found = nodes_of(graph, events, run=run.message_id, has_ended=run.has_ended, map_runs=map_runs)
     if run.workflow.store:
-        # The items of a list have records of their own, of which there may be many.
-        names = [node.name for node in _once(graph)]
-        for name, record in zip(names, _records(cloud, run, names), strict=True):
-            if record:
-                found[name] = completed(found[name], record)
+        try:
+            complete(cloud, run, found)
+        except StoreError as error:
+            output.say(f"Attempts and progress are not complete: {error}")
+    if run.failed:
+        _tell_failure(found, innermost(run.failed), run)
     if run.record and run.has_ended:
         never = {name for name, told in found.items() if told.state is NodeState.WAITING}
         found |= {name: NodeRun(NodeState.SKIPPED) for name in never}
     return found
 
 
-def completed(told: NodeRun, record: TaskRecord) -> NodeRun:
-    """What the history tells of a node, with what its record knows better."""
-    state = told.state
-    if state in {NodeState.WAITING, NodeState.RUNNING, NodeState.RETRYING}:
-        state = _STATES[record.status]
-    error = told.error
-    if record.error and state is not NodeState.SUCCEEDED:
-        error = one_line(record.error.type, record.error.message)
-    return told._replace(
-        state=state,
-        attempts=max(told.attempts, record.attempts),
-        started=told.started or record.started_at,
-        finished=told.finished or record.finished_at,
-        error=error,
-        progress=str(record.progress) if record.progress else None,
-    )
-
-
-_STATES = {
-    TaskStatus.QUEUED: NodeState.WAITING,
-    TaskStatus.RUNNING: NodeState.RUNNING,
-    TaskStatus.RETRYING: NodeState.RETRYING,
-    TaskStatus.SUCCEEDED: NodeState.SUCCEEDED,
-    TaskStatus.FAILED: NodeState.FAILED,
-    TaskStatus.CANCELLED: NodeState.CANCELLED,
-}
+def _tell_failure(found: dict[str, NodeRun], failed: Mapping[str, Any], run: Run) -> None:
+    """Tell that an item of a list failed, of a node of which only items were read that did not."""
+    told = found.get(failed["node"])
+    if told and told.items and told.state is NodeState.SUCCEEDED and failed["error"] != PREREQUISITE_FAILED:
+        error = None if untold(failed, run.workflow.graph) else reason(failed, run.message_id)
+        found[failed["node"]] = told._replace(state=NodeState.FAILED, error=told.error or error)
 
 
 def _history(cloud: "Cloud", arn: str) -> list[dict[str, Any]]:
@@ -255,32 +261,6 @@ def _map_run(cloud: "Cloud", arn: str) -> MapRun:
         output.say(f"Of {total:,} items, the latest {_ITEMS} are read.")
     with ThreadPoolExecutor(_PARALLEL) as threads:
         return MapRun(total, list(threads.map(lambda child: _history(cloud, child), children)))
-
-
-def _once(node: "Node") -> "Iterator[Node]":
-    """The nodes of a graph that do not run for the items of a list."""
-    if node.each:
-        if node.each.then:
-            yield from _once(node.each.then)
-        return
-    yield node
-    for one in (*node.before, *node.after, *([node.failure] if node.failure else [])):
-        yield from _once(one)
-
-
-def _records(cloud: "Cloud", run: Run, names: Sequence[str]) -> list[TaskRecord | None]:
-    """The records of nodes; None for each if the store cannot be read."""
-    try:
-        with ThreadPoolExecutor(_PARALLEL) as threads:
-            return list(threads.map(lambda name: _find(cloud, run.workflow, node_id(run.message_id, name)), names))
-    except StoreError as error:
-        output.say(f"Attempts and progress are not complete: {error}")
-        return [None] * len(names)
-
-
-def _find(cloud: "Cloud", workflow: "Workflow", record_id: str) -> TaskRecord | None:
-    table = workflow.store.get(ENV_STORE)
-    return TaskStore(table, client=cloud.client("dynamodb")).find(record_id) if table else None
 
 
 # --- Ends ------------------------------------------------------------------------------------------------------------

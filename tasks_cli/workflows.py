@@ -119,28 +119,48 @@ def deployed_workflows(cloud: "Cloud", names: Iterable[str]) -> list[Workflow]:
 def find_workflow(workflows: Iterable[Workflow], name: str) -> Workflow:
     """The workflow of this path, of the state machine of this name, or that the task of this name starts.
 
+    A function's name alone will do for its task, if no other workflow starts with one of this name.
+
     Raises:
         CliError: there is none, or several start with the task.
     """
     known = list(workflows)
     task = name.replace(":", ".")
-    found = [one for one in known if name in {one.path, one.machine, one.arn}] or [
-        one for one in known if one.task == task
-    ]
+    found = (
+        [one for one in known if name in {one.path, one.machine, one.arn}]
+        or [one for one in known if one.task == task]
+        or [one for one in known if _function(one.task) == task]
+    )
     if len(found) == 1:
         return found[0]
     if found:
+        tasks = {one.task for one in found}
+        if len(tasks) == len(found) and task not in tasks:
+            raise CliError(
+                f"several workflows start with a task {task!r}: name one of them, {' or '.join(sorted(tasks))}"
+            )
         paths = " or ".join(one.path for one in found)
         raise CliError(f"several workflows start with {task!r}: name one of them instead, {paths}")
     if not known:
         raise CliError("there are no workflows: a TaskWorkflow makes one of a task and what runs before and after it")
     names = {one for workflow in known for one in (workflow.path, workflow.task, workflow.machine)}
-    near = get_close_matches(name, names, 1) or get_close_matches(task, names, 1)
-    inside = next((one for one in known if task in {node.task for node in one.graph.walk()}), None)
+    functions = {_function(one.task) for one in known}
+    tried = ((name, names), (task, names), (task, functions))
+    near = [one for given, there in tried for one in get_close_matches(given, there, 1)]
+    inside = next((one for one in known if task in _inside(one)), None)
     hint = f": did you mean {near[0]!r}?" if near else f"; there are {', '.join(map(str, known))}"
     if inside:
         hint = f": it runs in {inside}, by whose name it is found"
     raise CliError(f"no workflow starts with a task {name!r}, or has that path or name{hint}")
+
+
+def _function(task: str) -> str:
+    return task.rpartition(".")[2]
+
+
+def _inside(workflow: Workflow) -> set[str]:
+    """What the tasks that run in a workflow are called."""
+    return {name for node in workflow.graph.walk() for name in (node.task, _function(node.task))}
 
 
 def _workflow(stack: str, described: Mapping[str, Any]) -> Workflow:

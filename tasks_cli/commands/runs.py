@@ -22,7 +22,7 @@ app = typer.Typer(
 
 Name = Annotated[
     str | None,
-    typer.Argument(help="The task that starts the workflow, or its construct's path; default: all workflows."),
+    typer.Argument(help="The task that starts the workflow: shop.etl.extract, or extract; or a path; default: all."),
 ]
 RunId = Annotated[
     str,
@@ -50,11 +50,13 @@ def list_runs(
     """List the runs of workflows: when they began, how long they took, and what failed.
 
     Those of Express workflows cannot be listed, since AWS keeps none: `tasks runs show ID` finds one in the task store.
+    What discarded itself is cancelled; with --status cancelled it is looked for among the latest 100 of a workflow that
+    came to their ends.
 
     \b
     Examples:
       tasks runs list
-      tasks runs list shop.etl.extract --status failed
+      tasks runs list extract --status failed
       tasks runs list Shop/Etl --limit 5 --aws --stack Shop
     """
     from tasks_cli import workflow_runs  # noqa: PLC0415
@@ -103,10 +105,12 @@ def show(run: RunId, *, stack: Stack = None, aws: Aws = False, json: output.Json
     """
     from tasks_cli.drawing.text import tree  # noqa: PLC0415
     from tasks_cli.drawing.words import outcome  # noqa: PLC0415
+    from tasks_cli.workflow_failures import explained  # noqa: PLC0415
     from tasks_cli.workflow_runs import read_nodes  # noqa: PLC0415
 
     cloud, found = _find(run, aws=aws, stack=stack)
     told = read_nodes(cloud, found)
+    found = explained(found, told)
     if json:
         output.print_json({**as_json(found), "nodes": {name: told_as_json(one) for name, one in told.items()}})
         return
@@ -184,7 +188,8 @@ def as_json(run: "Run") -> dict[str, Any]:
 
 def told_as_json(told: "NodeRun") -> dict[str, Any]:
     """What became of a node for programs."""
-    return {**told._asdict(), "items": told.items and told.items._asdict()}
+    errors = [one._asdict() for one in told.item_errors]
+    return {**told._asdict(), "items": told.items and told.items._asdict(), "item_errors": errors}
 
 
 def _find(given: str, *, aws: bool, stack: str | None) -> "tuple[Cloud, Run]":

@@ -25,7 +25,10 @@ app = typer.Typer(
 )
 
 Name = Annotated[
-    str, typer.Argument(help="The task that starts it: shop.etl.extract, or shop.etl:extract; or a construct's path.")
+    str,
+    typer.Argument(
+        help="The task that starts it: shop.etl.extract, or extract if no other one is called so; or a path."
+    ),
 ]
 RunId = Annotated[
     str | None, typer.Option("--run", metavar="ID", help="A run: the id of the dispatch, or its beginning.")
@@ -67,7 +70,7 @@ def show(
 
     \b
     Examples:
-      tasks workflow show shop.etl.extract
+      tasks workflow show extract
       tasks workflow show Shop/Etl --out etl.svg
       tasks workflow show shop.etl:extract --format mermaid
       tasks workflow show Shop/Etl --run 5f0c --out run.svg --aws --stack Shop
@@ -82,6 +85,7 @@ def show(
             raise UsageError("--aws and --stack say where a run is: give it by --run, or leave them out")
         found = find_workflow(_synthesized(app), name)
     else:
+        from tasks_cli.workflow_failures import explained  # noqa: PLC0415
         from tasks_cli.workflow_runs import find_run, read_nodes  # noqa: PLC0415
 
         if app:
@@ -90,6 +94,7 @@ def show(
         found = find_workflow(workflows, name)
         found_run = find_run(cloud, [found], run)
         told = read_nodes(cloud, found_run)
+        found_run = explained(found_run, told)
     if json and out is None:
         about = as_json(found_run) if found_run else {}
         output.print_json({**_as_json(found), **about, "graph": _graph_as_json(found.graph, told)})

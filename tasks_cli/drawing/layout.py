@@ -2,11 +2,13 @@
 
 A graph is nested, one run of a task with all that belongs to it in another: each is a block, placed about its own
 node's middle, and blocks are put side by side and one below the other. Nothing has to be searched for or untangled.
+What would be too wide side by side is folded into several rows in a frame, to which the arrows lead.
 """
 
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import NamedTuple
 
 from tasks_cli.workflows import Node
@@ -18,6 +20,10 @@ MARGIN = 24.0
 FRAME_PADDING, FRAME_TITLE = 16.0, 22.0
 BOX_PADDING_X, BOX_PADDING_Y = 14.0, 10.0
 MIN_WIDTH, MAX_WIDTH = 120.0, 400.0
+ROW_WIDTH = 1600.0
+"""What is wider side by side is folded into several rows."""
+ROW_GAP, BRANCH_GAP = 18.0, 64.0
+"""Between such rows: of boxes alone, and of what has arrows inside it."""
 BEND = GAP_Y - 10
 """Height in which an arrow goes over to the side; what is left is for its head."""
 BOLD = 1.12
@@ -59,13 +65,14 @@ class Box:
 
 @dataclass(slots=True)
 class Frame:
-    """What is around all that runs for each item of a list."""
+    """What is around all that runs for each item of a list; if ``is_fold``, around what is folded into rows."""
 
     title: str
     x: float
     y: float
     width: float
     height: float
+    is_fold: bool = False
 
 
 @dataclass(slots=True)
@@ -109,6 +116,8 @@ class _Block:
     """The upper ends of what begins first."""
     exits: list[tuple[float, float]] = field(default_factory=list)
     """The lower ends of what has to be done before this is."""
+    is_leaf: bool = False
+    """Whether it is a box alone."""
 
     @property
     def width(self) -> float:
@@ -149,8 +158,9 @@ def _block(node: Node, lines_of: Callable[[Node], Sequence[Line]], title_of: Cal
         return _block(one, lines_of, title_of)
 
     block = _with_failure(node, _boxed(node, lines_of(node)), of)
-    block = _below([of(one) for one in node.before], block)
-    block = _above(block, [of(one) for one in node.after])
+    block = _below(_folded([of(one) for one in node.before], is_before=True), block)
+    block = _above(block, _folded([of(one) for one in node.after]))
+    block.is_leaf = not (node.before or node.after or node.failure or node.each)
     if node.each:
         block = _framed(block, title_of(node))
         block = _above(block, [of(node.each.then)] if node.each.then else [])
@@ -236,14 +246,76 @@ def _above(block: _Block, blocks: Sequence[_Block]) -> _Block:
     return block
 
 
-def _framed(block: _Block, title: str) -> _Block:
+def _framed(block: _Block, title: str, *, is_fold: bool = False) -> _Block:
     """The block in a frame with a title."""
     least = width_of(title, 12) / 2
     left, right = max(block.left, least) + FRAME_PADDING, max(block.right, least) + FRAME_PADDING
     block.move(0, FRAME_PADDING + FRAME_TITLE)
     height = block.height + 2 * FRAME_PADDING + FRAME_TITLE
-    block.frames.insert(0, Frame(title, -left, 0, left + right, height))
+    block.frames.insert(0, Frame(title, -left, 0, left + right, height, is_fold))
     return _Block(left, right, height, 0, block.boxes, block.frames, block.edges, [(0, 0)], [(0, height)])
+
+
+# --- Rows that would be too wide -------------------------------------------------------------------------------------
+
+
+def _folded(blocks: list[_Block], *, is_before: bool = False) -> list[_Block]:
+    """What is to stand side by side: boxes alone folded into several rows if it would be too wide, all if it still is.
+
+    ``is_before``: it is what runs before a task, whose lower ends are on one height.
+    """
+    if len(blocks) == 1 or _total(blocks) <= ROW_WIDTH:
+        return blocks
+    leaves = [block for block in blocks if block.is_leaf]
+    others = [block for block in blocks if not block.is_leaf]
+    if leaves and others and _total(others) <= ROW_WIDTH / 2:
+        room = ROW_WIDTH - _total(others) - GAP_X - 2 * FRAME_PADDING
+        return [*others, _fold(leaves, room, is_before=is_before)]
+    return [_fold([*others, *leaves], ROW_WIDTH - 2 * FRAME_PADDING, is_before=is_before)]
+
+
+def _fold(blocks: Sequence[_Block], room: float, *, is_before: bool) -> _Block:
+    """Blocks in rows and columns in a frame, as many columns as there is room for."""
+    most = next((count for count in range(len(blocks), 1, -1) if _total(_columns(blocks, count)) <= room), 1)
+    # As many rows as that takes, each about as long as the others.
+    even = ceil(len(blocks) / ceil(len(blocks) / most))
+    columns = _columns(blocks, even if _total(_columns(blocks, even)) <= room else most)
+    folded, y, gap = _Block(), 0.0, 0.0
+    for first in range(0, len(blocks), len(columns)):
+        row, x = blocks[first : first + len(columns)], 0.0
+        height = max(one.height for one in row)
+        gap = ROW_GAP if all(one.is_leaf for one in row) else BRANCH_GAP
+        for one, column in zip(row, columns, strict=False):
+            if column.is_leaf:
+                [box] = one.boxes
+                box.x, box.width = -column.left, column.width
+            one.move(x + column.left, y + (height - one.height if is_before else 0.0))
+            folded.take(one)
+            x += column.width + GAP_X
+        y += height + gap
+    middle = _total(columns) / 2
+    folded.move(-middle, 0)
+    folded.left = folded.right = middle
+    folded.height = y - gap
+    return _framed(folded, f"{len(blocks)} side by side", is_fold=True)
+
+
+def _columns(blocks: Sequence[_Block], count: int) -> list[_Block]:
+    """The columns of blocks in rows of so many, each as wide as the widest in it."""
+    columns = [blocks[first::count] for first in range(count)]
+    return [
+        _Block(
+            max(one.left for one in column),
+            max(one.right for one in column),
+            is_leaf=all(one.is_leaf for one in column),
+        )
+        for column in columns
+    ]
+
+
+def _total(blocks: Sequence[_Block]) -> float:
+    """How wide blocks are side by side."""
+    return sum(block.width + GAP_X for block in blocks) - GAP_X
 
 
 # --- Text ------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 
 from tasks_cli.drawing.colours import COLOURS, FAILURE
-from tasks_cli.drawing.words import SIGNS, badges, duration, facts, place
+from tasks_cli.drawing.words import SIGNS, duration, errors, facts, place, repetition
 from tasks_cli.workflow_history import NodeRun
 from tasks_cli.workflows import Node
 
@@ -36,7 +36,7 @@ class _Chart:
         number = next(self._numbers)
         own = f"n{number}"
         if node.each:
-            self._nodes.append(f'subgraph each{number}["for each item, {node.each.max_concurrency} at once"]')
+            self._nodes.append(f'subgraph each{number}["{repetition(node.each)}"]')
         self._nodes.append(f'{own}["{self._label(node)}"]{self._class(node)}')
         begins: list[str] = []
         for one in node.before:
@@ -74,10 +74,11 @@ class _Chart:
     def _label(self, node: Node) -> str:
         run = self._told[node.name] if self._told else None
         lines = [f"<b>{_escaped(node.name)}</b>", _escaped(place(node))]
-        lines += [_escaped(", ".join(found))] if (found := badges(node)) else []
+        # The arrow to it says when it begins, the frame around it for what.
+        lines += ["subprocess"] if node.subprocess else []
         if run:
             lines.append(f"{SIGNS[run.state]} {_escaped(', '.join(facts(run)))}")
-            lines += [_escaped(run.error)] if run.error else []
+            lines += map(_escaped, errors(run))
         return "<br/>".join(lines)
 
     def _class(self, node: Node) -> str:

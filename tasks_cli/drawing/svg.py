@@ -18,7 +18,7 @@ from tasks_cli.drawing.layout import (
     draw,
     width_of,
 )
-from tasks_cli.drawing.words import SIGNS, badges, facts, place
+from tasks_cli.drawing.words import SIGNS, badges, errors, facts, place, start
 from tasks_cli.workflow_history import NodeRun, NodeState
 from tasks_cli.workflows import Node
 
@@ -28,7 +28,7 @@ NAME_SIZE, TEXT_SIZE, TITLE_SIZE, FAILURE_SIZE = 14.0, 11.5, 16.0, 10.0
 HEADER = 34.0
 LEGEND_LINE = 22.0
 SWATCH = 12.0
-_INK, _MUTED = "#1f2328", "#57606a"
+_INK, _MUTED, _FOLD = "#1f2328", "#57606a", "#afb8c1"
 _FONT = "-apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 
 
@@ -37,7 +37,7 @@ def picture(title: str, graph: Node, told: Mapping[str, NodeRun] | None = None, 
 
     ``note`` stands below the title: which run it is, and how that ended.
     """
-    drawing = draw(graph, lambda node: _lines(node, told), lambda node: ", ".join(reversed(badges(node))))
+    drawing = draw(graph, lambda node: _lines(node, told), lambda node: " · ".join(reversed(start(node))))
     legend = _legend(told)
     legend_width = max(sum(map(_legend_width, row)) for row in legend)
     text_width = max(width_of(title, TITLE_SIZE) * 1.1, width_of(note, TEXT_SIZE))
@@ -78,7 +78,7 @@ def _lines(node: Node, told: Mapping[str, NodeRun] | None) -> list[Line]:
     if told:
         run = told[node.name]
         lines.append(Line(" · ".join([f"{SIGNS[run.state]} {run.state}", *facts(run)[1:]]), TEXT_SIZE, "state"))
-        lines += [Line(run.error, TEXT_SIZE, "error")] if run.error else []
+        lines += [Line(error, TEXT_SIZE, "error") for error in errors(run)]
     return lines
 
 
@@ -101,8 +101,8 @@ def _drawn(drawing: Drawing, colour_of: Callable[[Node], Colour]) -> Iterator[st
 def _box(box: Box, colour: Colour) -> Iterator[str]:
     dashed = ' stroke-dasharray="5 3"' if colour.is_dashed else ""
     yield "<g>"
-    errors = [line.text for line in box.lines if line.kind == "error"]
-    yield f"<title>{escape(': '.join([f'{box.node.task} on {place(box.node)}', *errors]))}</title>"
+    said = [line.text for line in box.lines if line.kind == "error"]
+    yield f"<title>{escape(': '.join([f'{box.node.task} on {place(box.node)}', *said]))}</title>"
     yield (
         f'<rect x="{box.x:g}" y="{box.y:g}" width="{box.width:g}" height="{box.height:g}" rx="7" '
         f'fill="{colour.fill}" stroke="{colour.stroke}" stroke-width="1.5"{dashed}/>'
@@ -128,9 +128,12 @@ def _ink(line: Line, colour: Colour) -> tuple[str, str]:
 
 
 def _frame(frame: Frame) -> str:
+    stroke = f'stroke="{ARROW}" stroke-dasharray="2 4" stroke-linecap="round"'
+    if frame.is_fold:
+        stroke = f'stroke="{_FOLD}"'
     rect = (
         f'<rect x="{frame.x:g}" y="{frame.y:g}" width="{frame.width:g}" height="{frame.height:g}" rx="10" '
-        f'fill="none" stroke="{ARROW}" stroke-dasharray="2 4" stroke-linecap="round"/>'
+        f'fill="none" {stroke}/>'
     )
     return rect + _text(frame.title, (frame.x + 12, frame.y + 20), TEXT_SIZE, _MUTED, 'font-style="italic"')
 

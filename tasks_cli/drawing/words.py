@@ -9,7 +9,7 @@ from tasks_cli.workflows import Each, Node
 if TYPE_CHECKING:
     from tasks_cli.workflow_runs import Run
 
-__all__ = ["SIGNS", "badges", "duration", "facts", "outcome", "place", "repetition"]
+__all__ = ["SIGNS", "badges", "duration", "errors", "facts", "outcome", "place", "repetition", "start"]
 
 SIGNS = {
     NodeState.SUCCEEDED: "✓",
@@ -46,17 +46,18 @@ def place(node: Node) -> str:
 
 def repetition(each: Each) -> str:
     """That a node runs for each item of a list, and for how many at once."""
-    return f"for each \N{MULTIPLICATION SIGN}{each.max_concurrency}"
+    return f"for each item, {each.max_concurrency:,} at once"
 
 
 def badges(node: Node) -> list[str]:
     """What is special about how a node runs, in a few words each."""
-    found = ["subprocess"] if node.subprocess else []
-    if node.wait:
-        found.append(f"after {duration(node.wait)}")
-    if node.each:
-        found.append(repetition(node.each))
-    return found
+    return [*(["subprocess"] if node.subprocess else []), *start(node)]
+
+
+def start(node: Node) -> list[str]:
+    """What is special about when a node begins, and how often: that is said of all that belongs to it."""
+    found = [f"after {duration(node.wait)}"] if node.wait else []
+    return [*found, repetition(node.each)] if node.each else found
 
 
 def facts(told: NodeRun) -> list[str]:
@@ -74,6 +75,15 @@ def facts(told: NodeRun) -> list[str]:
     if told.progress:
         found.append(told.progress)
     return found
+
+
+def errors(told: NodeRun, most: int = 3) -> list[str]:
+    """How a node failed, a line each: of a list, in which ways its items did, ``most`` of them."""
+    if not told.item_errors:
+        return [told.error] if told.error else []
+    more = sum(one.failed for one in told.item_errors[most:])
+    others = [f"and {more} more, in other ways"] if more else []
+    return [*map(str, told.item_errors[:most]), *others]
 
 
 def outcome(run: "Run") -> str:

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from ministack.core import iam_actions  # type: ignore[import-untyped]
-from ministack.services import stepfunctions
+from ministack.services import stepfunctions  # type: ignore[import-untyped]
 
 engine: Any = stepfunctions
 

@@ -20,10 +20,10 @@ TREE = """\
 Shop/Etl (shop.etl.extract)
 extract  Shop/Etl
 ├─ on failure: notify  Shop/Etl
-└─ then: resize [subprocess, after 30 min, for each ×40]  Shop/Images by queue
+└─ then: resize [subprocess · after 30 min · for each item, 40 at once]  Shop/Images by queue
    ├─ before: warm  Shop/Etl
    └─ then all: publish  Shop/Etl
-"""  # noqa: RUF001
+"""
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def run(*arguments: str) -> str:
     return result.stdout
 
 
-@pytest.mark.parametrize("name", ["shop.etl.extract", "shop.etl:extract", "Shop/Etl"])
+@pytest.mark.parametrize("name", ["shop.etl.extract", "shop.etl:extract", "extract", "Shop/Etl"])
 @pytest.mark.usefixtures("project")
 def test_a_workflow_is_shown_as_a_tree_without_being_deployed(name: str) -> None:
     assert run("workflow", "show", name) == TREE

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks_cli.drawing import layout, mermaid, svg, text
+from tasks_cli.drawing.colours import COLOURS
 from tasks_cli.drawing.words import SIGNS, duration, facts
-from tasks_cli.workflow_history import Items, NodeRun, NodeState
+from tasks_cli.workflow_history import Items, NodeRun, NodeState, item_errors
 from tasks_cli.workflows import Each, Node
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -55,7 +56,18 @@ def deep(depth: int = 25) -> Node:
     return graph
 
 
-GRAPHS = {"seed": seed_page(), "wide": wide(), "deep": deep(), "one": node("alone")}
+def many() -> Node:
+    """Too much to stand side by side: boxes alone, branches, and both."""
+    checks = tuple(node(f"check_{'stock' if number % 3 else 'everything'}_{number}") for number in range(40))
+    branches = tuple(
+        node(f"import_{n}", failure=node(f"alarm_{n}"), after=(node(f"index_{n}", before=(node(f"lock_{n}"),)),))
+        for n in range(20)
+    )
+    single = node("load", before=checks, after=branches)
+    return node("order", after=(*(node(f"notify_{number}") for number in range(250)), single))
+
+
+GRAPHS = {"seed": seed_page(), "wide": wide(), "deep": deep(), "one": node("alone"), "many": many()}
 
 
 def children() -> Any:
@@ -207,14 +219,52 @@ def test_arrows_lead_to_what_begins_first() -> None:
 
 def test_what_runs_for_each_item_is_in_a_frame_that_says_so() -> None:
     drawing = drawn(wide())
-    [frame] = drawing.frames
+    [frame] = [one for one in drawing.frames if not one.is_fold]
     inside = {
         box.node.name
         for box in drawing.boxes
         if frame.x < box.x < frame.x + frame.width and frame.y < box.y < frame.y + frame.height
     }
     assert inside == {"warm", "resize", "report"}
-    assert "for each ×40, after 30 min" in svg.picture("t", wide())  # noqa: RUF001
+    assert "for each item, 40 at once · after 30 min" in svg.picture("t", wide())
+
+
+def test_how_a_task_runs_is_said_once_in_each_form() -> None:
+    graph = node("scan", after=(node("resize", wait=60.0, each=Each(3, None), subprocess=True),))
+    runs = {name: NodeRun(NodeState.RUNNING, items=Items(5, 3, 0, 2)) for name in ("scan", "resize")}
+    for form in (svg.picture("t", graph, runs), mermaid.flowchart(graph, runs), text.tree(graph, runs)):
+        for said in ("for each item, 3 at once", "after 1 min", "subprocess"):
+            assert form.count(said) == 1, said
+        assert "3 of 5 done" in form
+
+
+def test_250_tasks_side_by_side_are_folded_into_rows_that_fit_a_screen() -> None:
+    graph = node("order", after=tuple(node(f"notify_{number}") for number in range(250)))
+    drawing = layout.draw(graph, lambda one: svg._lines(one, None), lambda _: "")
+    assert layout.ROW_WIDTH * 0.8 < drawing.width <= layout.ROW_WIDTH + 2 * layout.MARGIN
+    assert len(drawing.boxes) == 251
+    assert [frame.title for frame in drawing.frames] == ["250 side by side"]
+    assert len(drawing.edges) == 1, "one arrow leads to all of them"
+    assert len({box.y for box in drawing.boxes}) < 251 / 8 + 2
+
+
+def test_what_fits_side_by_side_is_not_folded() -> None:
+    graph = node("order", before=tuple(node(f"check_{number}") for number in range(10)))
+    assert drawn(graph._replace(before=graph.before[:3])).frames == []
+    assert layout.draw(graph, lambda one: svg._lines(one, None), lambda _: "").frames == []
+
+
+def test_branches_are_folded_as_a_whole_and_what_is_alone_stands_beside_them() -> None:
+    drawing = layout.draw(many(), lambda one: svg._lines(one, None), lambda _: "")
+    assert sorted(frame.title for frame in drawing.frames) == ["20 side by side", "251 side by side", "40 side by side"]
+    alone = node("load", after=(node("publish"),))
+    graph = node("order", after=(*(node(f"notify_{number}") for number in range(250)), alone))
+    drawing = layout.draw(graph, lambda one: svg._lines(one, None), lambda _: "")
+    [frame] = drawing.frames
+    assert frame.title == "250 side by side"
+    [box] = [box for box in drawing.boxes if box.node is alone]
+    assert box.x + box.width < frame.x
+    assert drawing.width <= layout.ROW_WIDTH + 2 * layout.MARGIN
 
 
 def test_a_picture_stands_alone_and_can_be_read_aloud() -> None:
@@ -236,7 +286,7 @@ def test_every_state_has_a_colour_and_a_word_and_a_sign(state: NodeState) -> Non
     for drawing in (svg.picture("t", node("alone"), runs), mermaid.flowchart(node("alone"), runs)):
         assert f"{SIGNS[state]} {state.value}" in drawing
     assert f"{SIGNS[state]} alone  {state.value}" in text.tree(node("alone"), runs)
-    assert len(set(SIGNS.values())) == len({svg.COLOURS[one] for one in NodeState}) == len(NodeState)
+    assert len(set(SIGNS.values())) == len({COLOURS[one] for one in NodeState}) == len(NodeState)
 
 
 def test_a_legend_says_what_the_colours_mean() -> None:
@@ -289,7 +339,7 @@ def test_a_tree_says_how_everything_belongs_together() -> None:
         "├─ on failure: notify  Shop/Etl",
         "│  ├─ before: look_up  Shop/Etl",
         "│  └─ then: escalate [after 1 min]  Shop/Etl",
-        "├─ then: resize [after 30 min, for each ×40]  Shop/Images by queue",  # noqa: RUF001
+        "├─ then: resize [after 30 min · for each item, 40 at once]  Shop/Images by queue",
         "│  ├─ before: warm  Shop/Etl",
         "│  ├─ on failure: report  Shop/Etl",
         "│  └─ then all: publish  Shop/Etl",
@@ -313,6 +363,34 @@ def test_a_tree_tells_what_became_of_each_node() -> None:
 def test_a_node_of_a_list_says_how_many_items_are_done() -> None:
     run = NodeRun(NodeState.RUNNING, 9, 0.0, 5.0, items=Items(5, 3, 1, 1))
     assert facts(run) == ["running", "3 of 5 done", "1 failed", "1 running", "5 s"]
+
+
+def test_items_that_failed_alike_are_told_together_and_the_first_ways_only() -> None:
+    ways = [(str(number), f"ValueError: {number}") for number in range(12)]
+    run = NodeRun(NodeState.FAILED, error="ValueError: 11", item_errors=item_errors(ways))
+    lines = text.tree(node("load"), {"load": run}).splitlines()
+    assert lines[1] == "   item 0: ValueError: 0"
+    assert lines[-1] == "   and 2 more, in other ways"
+    picture = svg.picture("t", node("load"), {"load": run})
+    assert "item 2: ValueError: 2" in picture
+    assert "and 9 more, in other ways" in picture
+    assert "item 3: " not in picture
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        (["55"], "item 55: E"),
+        (["10", "9"], "items 9, 10: E"),
+        (["0.2", "0.10"], "items 0.2, 0.10: E"),
+        ([str(number) for number in range(8)], "items 0, 1, 2, 3, 4 and 3 more: E"),
+        (["", ""], "2 items: E"),
+        (["", "7"], "items 7 and 1 more: E"),
+    ],
+)
+def test_items_are_told_by_their_numbers_where_they_are_known(numbers: list[str], told: str) -> None:
+    [found] = item_errors((number, "E") for number in numbers)
+    assert str(found) == told
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from runtime_lib.contract import METADATA_KEY
 from runtime_lib.task_record import Progress, RecordedError, TaskRecord, TaskStatus
 from tasks_cli.errors import CliError
-from tasks_cli.workflow_history import Items, MapRun, NodeRun, NodeState, nodes_of
-from tasks_cli.workflow_runs import completed
+from tasks_cli.workflow_history import ItemErrors, Items, MapRun, NodeRun, NodeState, nodes_of
+from tasks_cli.workflow_records import completed
 from tasks_cli.workflows import Each, Node, Workflow, find_workflow, synthesized_workflows
 from tests.unit.test_cli_listing import write_assembly
 
@@ -259,6 +259,53 @@ def test_a_task_that_runs_for_each_item_tells_how_far_it_has_come() -> None:
     }
 
 
+def test_how_items_failed_is_told_with_their_numbers() -> None:
+    history = History()
+    started = mapped(history, 70)
+    for index in range(70):
+        history.enter("resize", after=iterate(history, started, index))
+        if index in {3, 55, 60}:
+            history.fail(cause=json.dumps({"errorMessage": f"ValueError: {'late' if index > 50 else 'early'}"}))
+            history.leave("resize")
+            history.enter("resize: failed", "Pass")
+            last = history.leave("resize: failed", "Pass")
+        else:
+            last = history.leave("resize")
+        history.add("MapIterationSucceeded", last, name="resize: each", index=index)
+    told = history.read(MAPPED)["resize"]
+    assert told.item_errors == (
+        ItemErrors("ValueError: early", 1, ("3",)),
+        ItemErrors("ValueError: late", 2, ("55", "60")),
+    )
+    assert told.items == Items(70, 67, 3, 0)
+
+
+def test_an_item_that_failed_once_and_then_succeeded_is_not_among_those_that_failed() -> None:
+    history = History()
+    started = mapped(history, 1)
+    history.enter("resize", after=iterate(history, started, 0))
+    history.fail("TaskRetry")
+    history.add("TaskScheduled")
+    history.add("TaskSucceeded")
+    history.leave("resize")
+    assert history.read(MAPPED)["resize"].item_errors == ()
+
+
+def test_items_of_a_list_in_a_list_have_the_numbers_of_both() -> None:
+    graph = node("scan", after=(node("album", each=Each(2, None), after=(node("image", each=Each(2, None)),)),))
+    history = History()
+    history.run("scan")
+    history.enter("album: each", "Map")
+    started = history.add("MapStateStarted", length=2)
+    last = history.run("album", history.add("MapIterationStarted", started, name="album: each", index=1))
+    history.enter("image: each", "Map", after=last)
+    inner = history.add("MapStateStarted", length=3)
+    history.enter("image", after=history.add("MapIterationStarted", inner, name="image: each", index=2))
+    history.fail()
+    history.leave("image")
+    assert history.read(graph)["image"].item_errors == (ItemErrors("ValueError: no such table", 1, ("1.2",)),)
+
+
 def test_what_would_run_for_the_items_of_an_empty_list_is_skipped() -> None:
     history = History()
     mapped(history, 0)
@@ -286,6 +333,7 @@ def test_items_of_a_distributed_map_are_told_from_histories_of_their_own() -> No
     map_runs = {"arn": MapRun(4000, [done.events, failed.events])}
     told = history.read(MAPPED, map_runs=map_runs)
     assert told["resize"].items == Items(total=4000, succeeded=1, failed=1, running=0)
+    assert told["resize"].item_errors == (ItemErrors("ValueError: no such table", 1, ()),)
     assert told["resize"].state is NodeState.RUNNING
     history.add("MapRunFailed", error="States.ExceedToleratedFailureThreshold", cause="")
     assert history.read(MAPPED, ended=True, map_runs=map_runs)["resize"].state is NodeState.FAILED
@@ -434,7 +482,7 @@ def test_workflows_are_found_in_an_assembly_by_task_path_or_machine(tmp_path: An
         40,
     )
     assert (fast.is_express, fast.store, fast.stack) == (True, store, "Shop")
-    for name in ("shop.etl.extract", "shop.etl:extract", "Shop/Etl", "Shop-Etl-1A2B"):
+    for name in ("shop.etl.extract", "shop.etl:extract", "extract", "Shop/Etl", "Shop-Etl-1A2B"):
         assert find_workflow([etl, fast], name) is etl
 
 
@@ -444,7 +492,11 @@ def test_workflows_are_found_in_an_assembly_by_task_path_or_machine(tmp_path: An
         ("shop.etl.extrct", "did you mean 'shop.etl.extract'"),
         ("Shop/Elt", "did you mean 'Shop/Etl'"),
         ("shop.etl.publish", "it runs in Shop/Etl (shop.etl.extract)"),
+        ("publish", "it runs in Shop/Etl (shop.etl.extract)"),
+        ("extrct", "did you mean 'extract'"),
         ("shop.twice.go", "name one of them instead, Shop/One or Shop/Two"),
+        ("go", "name one of them instead, Shop/One or Shop/Two"),
+        ("order", "start with a task 'order': name one of them, shop.mail.order or shop.web.order"),
         ("nothing", "there are Shop/Etl (shop.etl.extract)"),
     ],
 )
@@ -456,6 +508,8 @@ def test_a_workflow_that_is_not_found_is_refused_with_what_is_near(name: str, hi
             ("Shop/Etl", "shop.etl.extract"),
             ("Shop/One", "shop.twice.go"),
             ("Shop/Two", "shop.twice.go"),
+            ("Shop/Mail", "shop.mail.order"),
+            ("Shop/Web", "shop.web.order"),
         )
     ]
     with pytest.raises(CliError) as refused:
