@@ -1,5 +1,6 @@
 """What Step Functions would refuse or not do, refused before any resource exists."""
 
+import json
 from typing import Final
 
 import aws_cdk as cdk
@@ -11,10 +12,27 @@ from constructs_lib._workflow_graph import Run
 from constructs_lib.task_store import StoreAccess
 from runtime_lib import contract
 
-__all__ = ["YEAR_SECONDS", "check_definition", "check_express", "check_runs"]
+__all__ = ["check_definition", "check_express", "check_runs", "check_timeout"]
 
-YEAR_SECONDS: Final = 366 * 86_400
+_YEAR_SECONDS: Final = 366 * 86_400
 _EXPRESS_SECONDS: Final = 300
+
+
+def check_timeout(scope: Construct, argument: str, value: cdk.Duration | None) -> None:
+    """Refuse a time above a year, or one that is known only when it is deployed: the definition has it as a number.
+
+    Raises:
+        ValueError: it is.
+    """
+    require_duration(scope, argument, value, 1, _YEAR_SECONDS, remedy="choose one in between")
+    if value and value.is_unresolved():
+        raise refusal(
+            scope,
+            argument,
+            given="a value that is known only when the stack is deployed",
+            allowed="a Duration of a number",
+            remedy="write the number, or read it from the app's context",
+        )
 
 
 def check_express(scope: Construct, store: StoreAccess | None, timeout: cdk.Duration | None) -> None:
@@ -51,6 +69,14 @@ def check_runs(scope: Construct, root: Run, loaded: Loaded, *, express: bool, bu
             allowed=f"{contract.WORKFLOW_MAX_DEPTH}",
             remedy="let a task dispatch a part of it as a workflow of its own, or name one task only in each run_after",
         )
+    if express and root.waits() > _EXPRESS_SECONDS:
+        raise refusal(
+            scope,
+            "express",
+            given=f"True, and waits of {root.waits():g} seconds one after another",
+            allowed=f"executions within {_EXPRESS_SECONDS} seconds",
+            remedy="leave express out",
+        )
     for run in root.all_runs():
         _check_run(scope, run, loaded, express=express, bucket=bucket)
 
@@ -72,8 +98,11 @@ def _check_run(scope: Construct, run: Run, loaded: Loaded, *, express: bool, buc
             allowed="names without '${', which CloudFormation takes for a placeholder",
             remedy="give the task another name=",
         )
-    if express and (run.place.via == "sqs" or run.wait > _EXPRESS_SECONDS):
-        what = f"waits {run.wait:g} seconds" if run.wait else f"runs by the queue of {run.place.path}"
+    timeout = run.task.timeout or 0
+    if express and (run.place.via == "sqs" or timeout > _EXPRESS_SECONDS):
+        what = (
+            f"may take {timeout:g} seconds" if run.place.via == "lambda" else f"runs by the queue of {run.place.path}"
+        )
         raise refusal(
             scope,
             "express",
@@ -84,25 +113,28 @@ def _check_run(scope: Construct, run: Run, loaded: Loaded, *, express: bool, buc
     if run.each and run.each.max_concurrency > contract.INLINE_CONCURRENCY and (express or not bucket):
         raise refusal(
             scope,
-            "payloads",
-            given=f"none for {run.each.max_concurrency:,} items of {run.task.name!r} at once",
-            allowed=f"up to {contract.INLINE_CONCURRENCY} at once without a bucket, and in an Express workflow",
-            remedy="give payloads=PayloadBucket(…), and leave express out",
+            "express" if express else "payloads",
+            given=f"{run.each.max_concurrency:,} items of {run.task.name!r} at once",
+            allowed=f"up to {contract.INLINE_CONCURRENCY} at once " + ("if express" if express else "without a bucket"),
+            remedy="leave express out" if express else "give payloads=PayloadBucket(…)",
         )
 
 
 def check_definition(scope: Construct, text: str) -> None:
-    """Refuse a definition that is larger than Step Functions takes.
+    """Refuse a definition that is larger than Step Functions takes, or than leaves room in its stack's template.
 
     Raises:
         ValueError: it is.
     """
-    size = len(text.encode())
-    if size > contract.STATES_DEFINITION_MAX_BYTES:
-        raise refusal(
-            scope,
-            "start",
-            given=f"a workflow of {size:,} bytes in the Amazon States Language",
-            allowed=f"{contract.STATES_DEFINITION_MAX_BYTES:,} bytes",
-            remedy="let a task dispatch a part of it as a workflow of its own",
-        )
+    for size, allowed, what in (
+        (len(text.encode()), contract.STATES_DEFINITION_MAX_BYTES, "in the Amazon States Language"),
+        (len(json.dumps(text)), contract.WORKFLOW_MAX_TEMPLATE_BYTES, "in its stack's template"),
+    ):
+        if size > allowed:
+            raise refusal(
+                scope,
+                "start",
+                given=f"a workflow of {size:,} bytes {what}",
+                allowed=f"{allowed:,} bytes",
+                remedy="let a task dispatch a part of it as a workflow of its own",
+            )

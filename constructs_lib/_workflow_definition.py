@@ -15,7 +15,17 @@ from math import ceil
 from typing import Any, Final
 
 from constructs_lib._workflow_graph import Run
-from constructs_lib._workflow_states import State, broken, fail, item_reader, recorded, retriers, task_state, told
+from constructs_lib._workflow_states import (
+    State,
+    broken,
+    caught,
+    fail,
+    item_reader,
+    recorded,
+    retriers,
+    task_state,
+    told,
+)
 from runtime_lib import contract
 
 __all__ = ["definition_of"]
@@ -104,7 +114,7 @@ class _Scope:
                 "Retry": retriers(run),
                 "Catch": [
                     {"ErrorEquals": [contract.NODE_DISCARDED], "ResultPath": "$.error", "Next": discarded or done},
-                    {"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": f"{name}: failed"},
+                    *caught(f"{name}: failed"),
                 ],
                 "Next": following,
             },
@@ -118,11 +128,10 @@ class _Scope:
         """The state that a run begins with: what runs before it, side by side, if there is anything."""
         if not run.before:
             return name
-        self._side_by_side(f"{name}: before", run.before, "$.before", f"{name}: ready")
+        self._side_by_side(run, run.before, f"{name}: before", "$.before", following=f"{name}: ready", lost=failed)
         self._choose(f"{name}: ready", "$.before.errors[0]", f"{name}: not run", name)
-        said = told(run, contract.PREREQUISITE_FAILED, "States.JsonToString($.before.errors[0])")
-        said["error"] = said.pop("error.$")
-        self._add_failure(f"{name}: not run", said, failed)
+        said = {"task": run.task.name, "node": run.name, "error": contract.PREREQUISITE_FAILED, "cause": ""}
+        self._add_failure(f"{name}: not run", {**said, "prerequisite.$": "$.before.errors[0]"}, failed)
         return f"{name}: before"
 
     def _after(self, run: Run, name: str, answer: str, *, done: str, failed: str) -> str:
@@ -131,7 +140,9 @@ class _Scope:
             return done
         if len(run.after) == 1:
             return self.edge(run.after[0], answer, done=done, failed=failed)
-        self._side_by_side(f"{name}: after", run.after, "$.after", f"{name}: followed", answer=answer)
+        self._side_by_side(
+            run, run.after, f"{name}: after", "$.after", following=f"{name}: followed", lost=failed, answer=answer
+        )
         self._choose(f"{name}: followed", "$.after.errors[0]", f"{name}: unfollowed", done)
         self._add(
             f"{name}: unfollowed",
@@ -165,16 +176,19 @@ class _Scope:
                 "Type": "Parallel",
                 "Branches": [{"StartAt": begun, "States": branch.states}],
                 "ResultPath": None,
-                "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": failed}],
+                "Catch": caught(failed),
                 "Next": failed,
             },
         )
         return f"{name}: on failure"
 
-    def _side_by_side(self, name: str, runs: Sequence[Run], path: str, following: str, *, answer: str = "") -> None:
+    def _side_by_side(
+        self, around: Run, runs: Sequence[Run], name: str, path: str, *, following: str, lost: str, answer: str = ""
+    ) -> None:
         """A Parallel state, each of whose branches ends by itself; ``path`` gets the failures.
 
-        ``answer`` is where what its runs get is, if they follow another one.
+        ``answer`` is where what its runs get is, if they follow another one. ``lost`` is the state that follows if the
+        failures are too large together.
         """
         branches = []
         for run in runs:
@@ -193,9 +207,11 @@ class _Scope:
                 "Branches": branches,
                 "ResultSelector": {"errors.$": "$[*].failure"},
                 "ResultPath": path,
+                "Catch": caught(f"{name}: lost"),
                 "Next": following,
             },
         )
+        self._add_failure(f"{name}: lost", told(around), lost)
 
     # --- For each item -----------------------------------------------------------------------------------------------
 
@@ -257,9 +273,7 @@ class _Scope:
             "ItemProcessor": {"ProcessorConfig": mode, "StartAt": begun, "States": item.states},
             "ResultSelector": {"errors.$": "$[*].failure", **results},
             "ResultPath": "$.each",
-            "Catch": [
-                {"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": f"{run.name}{self._suffix}: none"}
-            ],
+            "Catch": caught(f"{run.name}{self._suffix}: none"),
             "Next": f"{run.name}{self._suffix}: all",
         }
 
@@ -276,7 +290,7 @@ class _Scope:
         Only the first items say how: together, what all of a list say would not fit into a state.
         """
         brief = f"{name}: item brief"
-        cause = json.dumps({"errorMessage": "one of the later items of a list failed: `tasks runs show` tells how"})
+        cause = json.dumps({"errorMessage": f"{contract.LATER_ITEM}: `tasks runs show` tells how"})
         said = {"failure": {"task.$": "$.failure.task", "node.$": "$.failure.node", "error.$": "$.failure.error"}}
         said["failure"]["cause"] = cause
         told = {"Variable": "$.number", "NumericLessThan": contract.TELLING_ITEMS, "Next": f"{name}: item told"}

@@ -1,18 +1,14 @@
 """The graph of a workflow, with one `Run` for each time that one of its tasks runs."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from constructs_lib._manifest import EdgeManifest, TaskManifest
 from constructs_lib._workflow_servers import Place
-from runtime_lib import contract
 from runtime_lib.workflow.names import NodeNames
 
-__all__ = ["Each", "Run", "TooManyRunsError", "unfold"]
-
-_SHOWN: Final = 3
+__all__ = ["Each", "Run", "unfold"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +56,12 @@ class Run:
                 depths.append(run.each.then.depth() + side_by_side)
         return max(depths, default=0)
 
+    def waits(self) -> float:
+        """Seconds of all waits along one way through the runs that begin here, at most."""
+        then = (self.each.then,) if self.each else ()
+        following = max((run.waits() for run in (*self.after, *then, self.failure) if run), default=0.0)
+        return self.wait + max((run.waits() for run in self.before), default=0.0) + following
+
     def described(self) -> dict[str, Any]:
         """The graph as `contract.METADATA_KEY` says, for tools that show it."""
         described: dict[str, Any] = {
@@ -79,23 +81,13 @@ class Run:
         if self.wait:
             described["wait"] = self.wait
         if self.each:
-            described["each"] = {"max_concurrency": self.each.max_concurrency}
-            if self.each.then:
-                described["each"]["then"] = self.each.then.described()
+            then = {"then": self.each.then.described()} if self.each.then else {}
+            described["each"] = {"max_concurrency": self.each.max_concurrency, **then}
         return described
 
 
-class TooManyRunsError(ValueError):
-    """A graph whose tasks run more often than a state machine can say."""
-
-
 def unfold(tasks: Mapping[str, TaskManifest], start: str, place: Callable[[TaskManifest], Place]) -> Run:
-    """Every run that a dispatch of ``start`` brings: each edge has its own, as many tasks as share it.
-
-    Raises:
-        TooManyRunsError: there are more than a workflow may have; says how many, and what is run so often.
-    """
-    _check_count(tasks, start)
+    """Every run that a dispatch of ``start`` brings: each edge has its own, as many tasks as share it."""
     return _Unfolding(tasks, place).run(EdgeManifest(start))
 
 
@@ -120,38 +112,3 @@ class _Unfolding:
         then = self.run(EdgeManifest(edge.then)) if edge.then else None
         each = Each(edge.max_concurrency, then)
         return Run(run.name, run.task, run.place, run.before, run.after, run.failure, run.wait, each)
-
-
-def _check_count(tasks: Mapping[str, TaskManifest], start: str) -> None:
-    """Count the runs without making them: of each task as many as there are ways to it from the first."""
-    runs = Counter({start: 1})
-    for name in _in_order(tasks, start):
-        for other in _followers(tasks[name]):
-            runs[other] += runs[name]
-    count = runs.total()
-    if count > contract.WORKFLOW_MAX_RUNS:
-        often = ", ".join(f"{name} {times:,} times" for name, times in runs.most_common(_SHOWN))
-        raise TooManyRunsError(
-            f"the graph of {start!r} has {len(runs)} tasks, and they run {count:,} times, because each task that names "
-            f"another one has its own run of it ({often})"
-        )
-
-
-def _in_order(tasks: Mapping[str, TaskManifest], start: str) -> list[str]:
-    """The tasks that are reached, each behind all that lead to it."""
-    done: dict[str, None] = {}
-    waiting = [(start, iter(_followers(tasks[start])))]
-    while waiting:
-        name, followers = waiting[-1]
-        following = next((other for other in followers if other not in done), None)
-        if following is None:
-            waiting.pop()
-            done[name] = None
-        else:
-            waiting.append((following, iter(_followers(tasks[following]))))
-    return [*done][::-1]
-
-
-def _followers(task: TaskManifest) -> list[str]:
-    edges = (*task.run_before, *task.run_after, *task.on_failure)
-    return [name for edge in edges for name in (edge.task, edge.then) if name]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Place", "Servers", "report_permission", "run_permissions"]
 
 _SERVERS: Final = (BackgroundTaskFunction, ManagedAsyncTask, PriorityTaskQueues)
-_REPORTS: Final = tuple(f"states:SendTask{what}" for what in ("Failure", "Heartbeat", "Success"))
+_REPORTS: Final = tuple(f"states:SendTask{what}" for what in ("Failure", "Success"))
 _SECONDS_TO_ANSWER: Final = 10
 """What the engine waits beyond a function's own timeout: it is to learn of that from Lambda."""
 
@@ -92,8 +92,7 @@ class Servers:
             ValueError: two of the given constructs serve it, or the one that does would not know it.
         """
         alone = [server for server in self._given if server.address.task == task.name]
-        shared = [server for server in self._given if server.address.task is None and _variable(server, task)]
-        found = alone or shared
+        found = alone or self._of_namespace(task)
         if len(found) > 1:
             raise refusal(
                 self._scope,
@@ -109,6 +108,15 @@ class Servers:
         self._require_loaded(server, task)
         self.used[server.node.path] = server
         return self._checked(task, self._at(server, task))
+
+    def _of_namespace(self, task: TaskManifest) -> list[TaskServer]:
+        """Those where the first of its namespaces arrives that has any: a dispatch without a namespace goes there."""
+        shared = [server for server in self._given if server.address.task is None]
+        for name in task.namespaces:
+            variable = contract.namespace_route_variable(name)
+            if found := [server for server in shared if variable in server.address.routes]:
+                return found
+        return []
 
     def _at(self, server: TaskServer, task: TaskManifest) -> Place:
         routes = server.address.by_priority
@@ -164,11 +172,6 @@ class Servers:
                 allowed=f"a construct that knows {task.name!r}",
                 remedy=f"add {task.module!r} to its modules",
             )
-
-
-def _variable(server: TaskServer, task: TaskManifest) -> bool:
-    """Whether one of the task's namespaces arrives there."""
-    return any(contract.namespace_route_variable(name) in server.address.routes for name in task.namespaces)
 
 
 def report_permission(scope: Construct, state_machine: str) -> iam.PolicyStatement:

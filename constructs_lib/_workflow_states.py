@@ -5,7 +5,18 @@ from typing import Any, Final, TypeAlias
 from constructs_lib._workflow_graph import Run
 from runtime_lib import contract
 
-__all__ = ["INTEGRATIONS", "State", "broken", "fail", "item_reader", "recorded", "retriers", "task_state", "told"]
+__all__ = [
+    "INTEGRATIONS",
+    "State",
+    "broken",
+    "caught",
+    "fail",
+    "item_reader",
+    "recorded",
+    "retriers",
+    "task_state",
+    "told",
+]
 
 State: TypeAlias = dict[str, Any]
 INTEGRATIONS: Final = {
@@ -48,6 +59,17 @@ _CRASHED: Final = ["Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError", "R
 def told(run: Run, error: str = "$.error.Error", cause: str = "$.error.Cause") -> dict[str, str]:
     """What is said of a run that failed, from what was caught."""
     return {"task": run.task.name, "node": run.name, "error.$": error, "cause.$": cause}
+
+
+def caught(following: str) -> list[State]:
+    """Where a state goes if it fails, too large a result included, which ``States.ALL`` does not catch.
+
+    (https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html)
+    """
+    return [
+        {"ErrorEquals": [error], "ResultPath": "$.error", "Next": following}
+        for error in ("States.DataLimitExceeded", "States.ALL")
+    ]
 
 
 def broken() -> State:
@@ -120,11 +142,11 @@ def recorded(table: str, begun: str) -> dict[str, State]:
     One that is cancelled by then, or is started a second time, ends before it begins.
     """
     result = "States.JsonToString($.returned.answer.value)"
-    cause = "States.Format('{}: {}', $.failure.task, $.failure.cause)"
-    error = f"States.JsonToString(States.Array($.failure.error, {cause}))"
+    error = "States.JsonToString(States.Array($.failure.error, States.JsonToString($.failure)))"
     refused = [{"ErrorEquals": ["DynamoDB.ConditionalCheckFailedException"], "Next": ": skipped"}]
     begins = _update(table, "running", {":queued": {"S": "queued"}}, Catch=refused, Next=begun)
     begins["Parameters"]["ConditionExpression"] = "attribute_not_exists(#status) OR #status = :queued"
+    begins["Retry"].insert(0, {"ErrorEquals": refused[0]["ErrorEquals"], "MaxAttempts": 0})
     return {
         ": recorded": begins,
         ": skipped": {"Type": "Succeed"},
@@ -149,5 +171,14 @@ def _update(table: str, status: str, values: dict[str, dict[str, str]], **state:
             "ExpressionAttributeValues": {":status": {"S": status}, **values},
         },
         "ResultPath": None,
+        "Retry": [
+            {
+                "ErrorEquals": ["States.TaskFailed"],
+                "IntervalSeconds": 1,
+                "BackoffRate": 2,
+                "MaxAttempts": 5,
+                "JitterStrategy": "FULL",
+            }
+        ],
         **state,
     }

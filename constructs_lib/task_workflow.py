@@ -20,10 +20,10 @@ from constructs_lib._manifest import read_manifest
 from constructs_lib._names import execution_arn, queue_url_prefix, state_machine_arn
 from constructs_lib._role import TaskRole
 from constructs_lib._server import TaskServer
-from constructs_lib._validation import acknowledge, acknowledge_wildcard, named_by, refusal, require_duration
-from constructs_lib._workflow_checks import YEAR_SECONDS, check_definition, check_express, check_runs
+from constructs_lib._validation import acknowledge, acknowledge_wildcard, named_by, refusal
+from constructs_lib._workflow_checks import check_definition, check_express, check_runs, check_timeout
 from constructs_lib._workflow_definition import definition_of
-from constructs_lib._workflow_graph import Run, TooManyRunsError, unfold
+from constructs_lib._workflow_graph import Run, unfold
 from constructs_lib._workflow_servers import Servers, report_permission, run_permissions
 from constructs_lib._workflow_states import INTEGRATIONS
 from constructs_lib.payload_bucket import PayloadAccess
@@ -98,8 +98,8 @@ class TaskWorkflow(DispatchTarget):
             definition = code.source.task(start)
         loaded = loaded_modules(self, code, modules)
         check_function_options(self, options)
-        require_duration(self, "execution_timeout", execution_timeout, 1, YEAR_SECONDS, remedy="choose one in between")
-        require_duration(self, "queue_timeout", queue_timeout, 1, YEAR_SECONDS, remedy="choose one in between")
+        check_timeout(self, "execution_timeout", execution_timeout)
+        check_timeout(self, "queue_timeout", queue_timeout)
         if express:
             check_express(self, store, execution_timeout)
 
@@ -167,18 +167,27 @@ class TaskWorkflow(DispatchTarget):
         """Let ``grantee`` follow executions: ``handle.status()``, ``record()``, ``result()``, and ``await handle``.
 
         A `lambda_.Function` gets the permission and the route. Any other principal gets the permission; set
-        `dispatch_environment` where it runs. Of an Express workflow its store's `grant_read` is what counts.
+        `dispatch_environment` where it runs. Of an Express workflow, the executions of which cannot be looked at, it
+        gets the permission of its store.
 
         Raises:
             ValueError: ``grantee`` is in another account or region, or cannot be given a permission.
         """
-        self._allow_executions(grantee, "states:DescribeExecution")
-        if self._payloads:
-            self._payloads.grant_read(grantee)
+        if self.address.store:
+            self.address.store.grant_read(grantee)
+        else:
+            self._allow_executions(grantee, "states:DescribeExecution")
+            if self._payloads:
+                self._payloads.grant_read(grantee)
+        if isinstance(grantee, lambda_.Function):
+            FunctionRoutes.of(grantee).add(self)
 
     def grant_cancel(self, grantee: iam.IGrantable) -> None:
         """Let ``grantee`` stop executions, and follow them: ``handle.cancel()``. As `grant_read`."""
-        self._allow_executions(grantee, "states:StopExecution")
+        if self.address.store:
+            self.address.store.grant_write(grantee)
+        else:
+            self._allow_executions(grantee, "states:StopExecution")
         self.grant_read(grantee)
 
     def grant_report(self, grantee: iam.IGrantable) -> None:
@@ -195,24 +204,13 @@ class TaskWorkflow(DispatchTarget):
             grantee,
             lambda scope: [iam.PolicyStatement(actions=[action], resources=[execution_arn(scope, self._name)])],
         )
-        if isinstance(grantee, lambda_.Function):
-            FunctionRoutes.of(grantee).add(self)
 
     # --- Its parts ---------------------------------------------------------------------------------------------------
 
     def _unfold(self, code: TaskCode, modules: Sequence[str], start: str, servers: Servers) -> Run:
         with named_by(self):
             tasks = read_manifest(code.source, modules, start)
-        try:
-            return unfold(tasks, start, servers.place)
-        except TooManyRunsError as error:
-            raise refusal(
-                self,
-                "start",
-                given=str(error),
-                allowed=f"{contract.WORKFLOW_MAX_RUNS} runs in a workflow",
-                remedy="let fewer tasks name what they share, or dispatch a part of it as a workflow of its own",
-            ) from None
+        return unfold(tasks, start, servers.place)
 
     def _let_answer(
         self, function: lambda_.Function, store: StoreAccess | None, payloads: PayloadAccess | None
@@ -226,6 +224,14 @@ class TaskWorkflow(DispatchTarget):
             store.grant_read(function)
 
     def _let_report(self, server: TaskServer, payloads: PayloadAccess | None) -> None:
+        if server.address.payloads and not payloads:
+            raise refusal(
+                self,
+                "payloads",
+                given=f"none, and {server.node.path} has {server.address.payloads.bucket_name}",
+                allowed="the same bucket for all that run its tasks: large results go from one to another there",
+                remedy="give that one to the workflow as well",
+            )
         self._let_answer(server.function, server.address.store, payloads)
         if any(route.kind == "sqs" for route in server.address.by_priority.values()):
             self.grant_report(server.function)
@@ -266,7 +272,8 @@ class TaskWorkflow(DispatchTarget):
         machine = state_machine_arn(self, self._name)
         conditions = {
             "StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account},
-            "ArnEquals": {"aws:SourceArn": machine},
+            # The executions of items of a list say the state machine with a label behind it.
+            "ArnLike": {"aws:SourceArn": [machine, f"{machine}/*"]},
         }
         role = TaskRole(
             self,
@@ -278,16 +285,18 @@ class TaskWorkflow(DispatchTarget):
             service=iam.ServicePrincipal("states.amazonaws.com", conditions=conditions),
         )
         if self._payloads and '"DISTRIBUTED"' in definition:
+            executions, items = execution_arn(self, self._name), execution_arn(self, f"{self._name}/*")
             role.policy.add_statements(
                 iam.PolicyStatement(actions=["states:StartExecution"], resources=[machine]),
                 iam.PolicyStatement(
-                    actions=["states:DescribeExecution", "states:StopExecution"],
-                    resources=[execution_arn(self, f"{self._name}/*")],
+                    actions=["states:DescribeExecution", "states:StopExecution"], resources=[executions, items]
                 ),
+                iam.PolicyStatement(actions=["states:RedriveExecution"], resources=[items]),
                 *self._payloads.server_statements(self),
             )
             self._payloads.acknowledge_keys(cast("iam.IRole", role))
-            acknowledge_wildcard(role, execution_arn(self, f"{self._name}/*"), "Each item is an execution of its own.")
+            for arn in (executions, items):
+                acknowledge_wildcard(role, arn, "Each item is an execution of its own.")
         acknowledge(
             role,
             "AwsSolutions-IAM5[Resource::*]",

@@ -74,7 +74,10 @@ def wait(delivery: Delivery) -> float:
 def _decode(body: str | bytes) -> Envelope:
     """An envelope, that which an SNS notification carries (without raw delivery), or that of a run's own message."""
     try:
-        return Envelope.decode(body)
+        envelope = Envelope.decode(body)
+        # What looks like a run of a workflow and was not sent by one.
+        known = {name: value for name, value in envelope.metadata.items() if name != NODE_KEY}
+        return envelope._replace(metadata=known)
     except EnvelopeError:
         import json
 

@@ -13,20 +13,22 @@ _DYNAMODB_SECONDS = 10
 """How long a request to DynamoDB may take before it is tried again: botocore's minute is as long as a lease."""
 
 
-def client(service: str) -> Any:
-    """The client of a service, with the environment's region, credentials and endpoint.
+def client(service: str, region: str | None = None) -> Any:
+    """The client of a service, with the environment's credentials and endpoint, and its region unless one is given.
 
     Raises:
         TaskError: boto3 is not installed (Lambda's runtime has it).
     """
     with _lock:
-        if service not in _clients:
+        key = f"{service} {region}" if region else service
+        if key not in _clients:
             try:
                 import boto3
             except ImportError:
                 raise TaskError(f"boto3 is needed to reach {service}: pip install boto3") from None
-            _clients[service] = boto3.client(service, **_options(service))  # type: ignore[call-overload]
-        return _clients[service]
+            options = _options(service) | ({"region_name": region} if region else {})
+            _clients[key] = boto3.client(service, **options)  # type: ignore[call-overload]
+        return _clients[key]
 
 
 def _options(service: str) -> dict[str, Any]:

@@ -168,9 +168,16 @@ INLINE_CONCURRENCY: Final = 40
 INLINE_ITEMS: Final = 1_000
 """A list that is mapped inside its execution, whose history holds 25,000 events; a longer one goes to the bucket."""
 TELLING_ITEMS: Final = 50
-"""So many of a list's first items say how they failed; of the others only that they did fits into a state."""
-WORKFLOW_MAX_RUNS: Final = 500
-"""Runs of tasks in one workflow: their definition stays below Step Functions' limit."""
+"""So many of a list's first items say how they failed; of the others only `LATER_ITEM` fits into a state."""
+LATER_ITEM: Final = "one of the later items of a list failed"
+MAPPED_ITEMS: Final = 80_000
+"""Of one list: what the executions of its items return fits into a state, an empty object each."""
+WORKFLOW_MAX_RUNS: Final = 400
+"""Runs of tasks in one workflow: about as many as `WORKFLOW_MAX_TEMPLATE_BYTES` hold."""
+WORKFLOW_MAX_TEMPLATE_BYTES: Final = 800_000
+"""What a workflow may take of the 1,000,000 bytes of its stack's template. (AWS CloudFormation quotas)"""
+FAILURE_CHARACTERS: Final = 1_000
+"""Of what failed in a workflow: the failures of many branches have to fit into one state."""
 WORKFLOW_MAX_DEPTH: Final = 50
 """Branches inside branches of one workflow: readers of its definition, as JSON, take no depth that one likes."""
 NODE_KEY: Final = "workflow"
@@ -183,7 +190,7 @@ NODE_KEY: Final = "workflow"
 one of these, or none, for what it is given: "dispatched": {the message},
 "result": {"value": …} or {"key": "payloads/…"}, "results": [{"value": …}, …],
 "each": {"node": "resize", "count": 3, "index"?} (results that are in the bucket),
-"failed": {"task", "node", "error", "cause"},
+"failed": {"task", "node", "error", "cause", "prerequisite"? (the failure of what was to run before it)},
 "claim": 100000 (its result is wanted; above so many bytes by way of the bucket), "items": 1000 (it has to be a list, by
 way of the bucket if it is longer), "inline": true (nothing may go by way of the bucket)}}``
 

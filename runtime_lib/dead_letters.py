@@ -14,6 +14,7 @@ from runtime_lib.contract import (
     FAILURE_ATTRIBUTE,
     FAILURE_MAX_BYTES,
     LETTER_FAILURE_ATTRIBUTE,
+    NODE_KEY,
     SCHEDULED_TIME,
     SQS_MAX_BATCH_ENTRIES,
     SQS_MAX_BYTES,
@@ -315,8 +316,10 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _envelope(body: str) -> dict[str, Any]:
-    """The envelope in a body, also in that of an SNS notification; empty if there is none."""
+    """The envelope in a body, also in that of an SNS notification, or of what began a workflow's run; or nothing."""
     found = _object(body)
+    if node := _mapping(found.get(NODE_KEY)):
+        return {**_mapping(node.get("run")), "task": node.get("task")}
     return _object(str(found.get("Message"))) if found.get("Type") == "Notification" else found
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from runtime_lib.task_record import RecordedError
 
 __all__ = [
+    "AlreadyFailedError",
     "ArgumentError",
     "Discard",
     "DispatchError",
@@ -152,6 +153,10 @@ class SubprocessError(TaskError):
     def __init__(self, message: str | None = None, exit_code: int | None = None) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class AlreadyFailedError(TaskFailedError):
+    """The task has failed already, and its message is here once more."""
 
 
 class TaskCancelledError(TaskError):

@@ -310,7 +310,8 @@ def _failed(task: "Task[..., Any]", context: TaskContext, error: BaseException) 
     is_invoked = (delivery.source or "").startswith("lambda:")
     allowing = "retry_attempts" if is_invoked else "the queue's max_receive_count"
     limit = "" if delay is None else f", the last that {allowing} allows"
-    return DeadLettered(f"failed at attempt {delivery.attempt}{limit}: {describe(error)}", error)
+    is_exhausted = task.retry.delay(error, 0) is not None
+    return DeadLettered(f"failed at attempt {delivery.attempt}{limit}: {describe(error)}", error, is_exhausted)
 
 
 def describe(error: BaseException) -> str:
@@ -340,11 +341,11 @@ def _finish(context: TaskContext, outcome: Outcome, started: float) -> None:
             logger.warning(
                 "%s failed at attempt %d%s", context.task, context.attempt, again, exc_info=error, extra=extra
             )
-        case DeadLettered(_, HttpError() as error) if context.delivery.awaited:
+        case DeadLettered(error=HttpError() as error) if context.delivery.awaited:
             logger.info("%s answered %s in %.0f ms", context.task, error, elapsed, extra=extra)
-        case DeadLettered(reason, error) if context.delivery.awaited:
+        case DeadLettered(reason=reason, error=error) if context.delivery.awaited:
             logger.error("%s failed: %s", context.task, reason, exc_info=error, extra=extra)
-        case DeadLettered(reason, error):
+        case DeadLettered(reason=reason, error=error):
             logger.error("%s is dead-lettered: %s", context.task, reason, exc_info=error, extra=extra)
 
 

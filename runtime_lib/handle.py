@@ -41,6 +41,10 @@ class TaskHandle(NamedTuple):
                 f"{store} has no record of {self.task} {self.id}: what serves it records its tasks elsewhere or not at "
                 "all, or its record has expired"
             )
+        if self._starts_a_workflow():
+            from runtime_lib.workflow import executions
+
+            return executions.explained(record)
         return record
 
     def status(self) -> "TaskStatus":
@@ -123,13 +127,16 @@ class TaskHandle(NamedTuple):
             logger.warning("%s %s does not start, and its record does not say so: %s", self.task, self.id, error)
             return True
 
-    def _machine(self) -> str | None:
-        """The state machine of a task that starts a workflow, whose executions tell where it is."""
+    def _starts_a_workflow(self) -> bool:
         import os
 
         from runtime_lib.contract import task_route_variable
 
-        if not os.environ.get(task_route_variable(self.task), "").startswith("states"):
+        return os.environ.get(task_route_variable(self.task), "").startswith("states")
+
+    def _machine(self) -> str | None:
+        """The state machine of a task that starts a workflow, whose executions tell where it is."""
+        if not self._starts_a_workflow():
             return None
         from runtime_lib.workflow import executions
 

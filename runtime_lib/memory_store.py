@@ -78,12 +78,11 @@ class MemoryStore:
             )
             return True
 
-    def note_progress(self, task_id: str, progress: Progress, *, owner: str | None = None) -> None:
+    def note_progress(self, task_id: str, progress: Progress) -> None:
         """See `Store.note_progress`."""
         with self._lock:
-            record, held = self._records.get(task_id), self._leases.get(task_id)
-            is_running = record is not None and record.status is TaskStatus.RUNNING
-            if record and is_running and (owner is None or (held and held.owner == owner)):
+            record = self._records.get(task_id)
+            if record and record.status is TaskStatus.RUNNING:
                 self._records[task_id] = record._replace(progress=progress)
 
     def cancel(self, task_id: str) -> bool:

@@ -21,10 +21,14 @@ class RetryAfter(NamedTuple):
 
 
 class DeadLettered(NamedTuple):
-    """The message is given up, and goes where a person can see why: to who awaits the answer, if somebody does."""
+    """The message is given up, and goes where a person can see why: to who awaits the answer, if somebody does.
+
+    ``is_exhausted``: for no other reason than that the task has failed as often as its policy allows.
+    """
 
     reason: str
     error: BaseException | None = None
+    is_exhausted: bool = False
 
 
 class Discarded(NamedTuple):

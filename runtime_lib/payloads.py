@@ -142,23 +142,17 @@ def read_value(key: str) -> Any:
 
 
 def read_values(value_ids: "Sequence[str]") -> list[Any]:
-    """What was put there under these ids, in their order; None for what was not.
+    """What was put there under these ids, in their order.
 
     Raises:
         EnvelopeError: what is there is no JSON.
+        PayloadLostError: something is not there any more.
         PayloadUnavailableError: it cannot be read now.
     """
-
-    def read(value_id: str) -> Any:
-        try:
-            return read_value(PAYLOAD_PREFIX + value_id)
-        except PayloadLostError:
-            return None
-
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(_PARALLEL) as threads:
-        return list(threads.map(read, value_ids))
+        return list(threads.map(read_value, [PAYLOAD_PREFIX + value_id for value_id in value_ids]))
 
 
 def _read(bucket: str, key: str, what: str) -> Any:

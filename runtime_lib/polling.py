@@ -222,9 +222,9 @@ class Poller:
         self._heartbeat.release(record)
         if isinstance(outcome, RetryAfter):
             record.back_to_queue(outcome.delay, self._sqs)
-        elif isinstance(outcome, DeadLettered) and not self._dead_letter(record, outcome):
+        elif record.is_node and not record.report(outcome, self._sqs.meta.region_name):
             return
-        elif not record.is_node or record.report(outcome):
+        elif not isinstance(outcome, DeadLettered) or self._dead_letter(record, outcome):
             delete(self._queue.url, [str(record.delivery.receipt)], self._sqs)
 
     def _dead_letter(self, record: Record, outcome: DeadLettered) -> bool:

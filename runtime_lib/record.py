@@ -74,11 +74,14 @@ class Record(NamedTuple):
         """Whether it is a run inside an execution of Step Functions, which waits to be told its end."""
         return "".join(self.body[:_BEGINNING].split()).startswith(f'{{"{NODE_KEY}":')
 
-    def report(self, outcome: "Outcome") -> bool:
-        """Tell the execution how the run ended; False: it could not be told, and the message has to come again."""
+    def report(self, outcome: "Outcome", region: str | None = None) -> bool:
+        """Tell the execution how the run ended; False: it could not be told, and the message has to come again.
+
+        ``region`` is that of its queue, if it may be another one than this process's own.
+        """
         from runtime_lib.handlers._node import report
 
-        return report(self.body, outcome)
+        return report(self.body, outcome, region=region)
 
 
 def _seconds(milliseconds: str | None) -> float | None:

@@ -46,8 +46,8 @@ class Store(Protocol):
         """Record how an attempt ended, and give its lease back; False: the lease is another attempt's by now."""
 
     @abstractmethod
-    def note_progress(self, task_id: str, progress: Progress, *, owner: str | None = None) -> None:
-        """Record how far a task is, if it is running, and under the lease of ``owner`` if one is given."""
+    def note_progress(self, task_id: str, progress: Progress) -> None:
+        """Record how far a task is, if it is running."""
 
     @abstractmethod
     def cancel(self, task_id: str) -> bool:
@@ -195,13 +195,13 @@ class TaskStore:
         )
         return not isinstance(answer, _Unmet)
 
-    def note_progress(self, task_id: str, progress: Progress, *, owner: str | None = None) -> None:
+    def note_progress(self, task_id: str, progress: Progress) -> None:
         """See `Store.note_progress`."""
         self._update(
             task_id,
             {"progress": _text(json.dumps(progress))},
-            {":own": _text(owner or "")},
-            condition="#status = :running" + (" AND #owner = :own" if owner else ""),
+            {},
+            condition="#status = :running",
         )
 
     def cancel(self, task_id: str) -> bool:

@@ -222,10 +222,15 @@ class _Run:
                 for key, _ in selector.select(min(left, _ENDING_CHECK_SECONDS if is_ending else _CHECK_SECONDS)):
                     if not key.data(key.fd):
                         selector.unregister(key.fd)
+        was_running = process.returncode is None
+        with self._lock:
+            _kill_group(process)  # it could write for longer than its time, and what it has left running for ever
+        # What has left the group of the process may write for ever.
+        enough = time.monotonic() + _EXIT_SECONDS
         for fd, act in ((receiving, self._receive), (process.stderr.fileno(), self._pass_on)):
-            while act(fd, at_end=True):
+            while act(fd, at_end=True) and time.monotonic() < enough:
                 pass
-        if process.returncode is None:
+        if was_running:
             if not self._is_answered():
                 raise self._out_of_time
             logger.warning("the process of %s went on after its result, and is ended", self._task.name)

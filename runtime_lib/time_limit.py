@@ -20,6 +20,8 @@ __all__ = ["limited", "overrun"]
 
 _SOON_SECONDS = 0.001
 """For a timer: 0 would stop it."""
+_AGAIN_SECONDS = 1.0
+"""After which a task is interrupted once more that goes on all the same."""
 _warned: set[str] = set()
 
 
@@ -30,9 +32,6 @@ def overrun(task: "Task[..., Any]") -> TaskTimeoutError:
 
 def limited(task: "Task[..., Any]") -> Callable[..., Any]:
     """The task's function, which raises `TaskTimeoutError` after its timeout, also if it swallows that and returns."""
-    if task.takes_batches:
-        _warn(task, "is not kept: a batch task's call is that of many messages")
-        return task.function
     return _limited_async(task) if task.is_async else _limited(task)
 
 
@@ -129,7 +128,7 @@ class _Alarm:
             signal.signal(signal.SIGALRM, self._previous)
 
     def _set_timer(self) -> None:
-        waiting = [one.deadline for one in self._limits if not (one.is_up or one.is_over)]
+        waiting = [one.deadline for one in self._limits if not one.is_over]
         left = max(min(waiting) - time.monotonic(), _SOON_SECONDS) if waiting else 0
         signal.setitimer(signal.ITIMER_REAL, left)
 
@@ -137,9 +136,10 @@ class _Alarm:
         now = time.monotonic()
         if self._limits and self._limits[-1].is_over:
             return  # its timer is set anew in a moment
-        up = next((one for one in self._limits if one.deadline <= now and not (one.is_up or one.is_over)), None)
+        up = next((one for one in self._limits if one.deadline <= now and not one.is_over), None)
         if up:
             up.is_up = True
+            up.deadline = now + _AGAIN_SECONDS  # the task may have swallowed it
         self._set_timer()
         if up:
             raise up.error

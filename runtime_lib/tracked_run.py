@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING
 
 from runtime_lib import leases
 from runtime_lib.context import Delivery
-from runtime_lib.contract import NODE_KEY
-from runtime_lib.errors import Discard, NotBegunError, StoreError, message_of
+from runtime_lib.contract import NODE_KEY, PAYLOAD_PREFIX
+from runtime_lib.errors import (
+    AlreadyFailedError,
+    Discard,
+    EnvelopeError,
+    NotBegunError,
+    PayloadLostError,
+    PayloadUnavailableError,
+    StoreError,
+    message_of,
+)
 from runtime_lib.log import logger
 from runtime_lib.outcomes import DeadLettered, Discarded, Outcome, RetryAfter, Succeeded
 from runtime_lib.results import encode_result
@@ -76,6 +85,8 @@ def begin(store: "Store", envelope: "Envelope", delivery: Delivery) -> TrackedRu
         return _later(delivery, _pause(delivery), str(error))
     if isinstance(begun, int):
         return TrackedRun(store, envelope.id, owner, _exact(delivery, begun), is_short=is_short)
+    if begun.status is TaskStatus.FAILED and NODE_KEY in envelope.metadata:
+        return DeadLettered(f"it has failed already: {begun.error}", AlreadyFailedError(str(begun.error), begun.error))
     if begun.status is TaskStatus.FAILED:
         logger.warning("%s is not run again: it has failed, but its message is still here", envelope.task, extra=extra)
         return DeadLettered(f"it has failed already: {begun.error}")
@@ -93,19 +104,25 @@ def begin(store: "Store", envelope: "Envelope", delivery: Delivery) -> TrackedRu
 
 def _again(store: "Store", envelope: "Envelope") -> Outcome:
     """How a run of a workflow has ended that comes once more: what follows it needs its result."""
+    extra = {"task": envelope.task, "id": envelope.id}
+    logger.info("%s is not run again: it has succeeded already", envelope.task, extra=extra)
+    if envelope.metadata[NODE_KEY].get("claim") is None:
+        return Succeeded()
     record = store.find(envelope.id)
-    logger.info(
-        "%s is not run again: its result is on record", envelope.task, extra={"task": envelope.task, "id": envelope.id}
-    )
-    if record is None or record.result_missing:
+    if record and not record.result_missing:
+        return Succeeded(record.result)
+    from runtime_lib.payloads import read_value
+
+    try:
+        return Succeeded(read_value(PAYLOAD_PREFIX + envelope.id))  # too large for a record
+    except (EnvelopeError, PayloadLostError, PayloadUnavailableError) as error:
         missing = record.result_missing if record else "its record has expired"
-        return DeadLettered(f"it has succeeded already, and its result is not on record: {missing}")
-    return Succeeded(record.result)
+        return DeadLettered(f"it has succeeded already, and its result is not on record: {missing}; {error}")
 
 
 def refuse(store: "Store", envelope: "Envelope", delivery: Delivery, outcome: RetryAfter | DeadLettered) -> Outcome:
-    """Record what becomes of a message that cannot run; while it waits in a queue, that uses up no attempt."""
-    if isinstance(outcome, RetryAfter) and delivery.receipt:
+    """Record what becomes of a message that cannot run; while it, or its workflow, waits, that uses up no attempt."""
+    if isinstance(outcome, RetryAfter) and (delivery.receipt or NODE_KEY in envelope.metadata):
         return outcome
     begun = begin(store, envelope, delivery)
     if not isinstance(begun, TrackedRun):

@@ -4,37 +4,17 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from runtime_lib.contract import NODE_FAILED, PREREQUISITE_FAILED
+from runtime_lib.contract import LATER_ITEM, NODE_FAILED, PREREQUISITE_FAILED
 from runtime_lib.workflow.node import failure_of
 from tasks_cli.workflow_history import NodeRun, one_line
 
 if TYPE_CHECKING:
-    from runtime_lib.task_record import RecordedError
     from tasks_cli.workflow_runs import Run
     from tasks_cli.workflows import Node
 
-__all__ = ["LATER_ITEM", "explained", "failure_in", "innermost", "reason", "recorded_failure", "said", "untold"]
-
-LATER_ITEM = "one of the later items of a list failed"
-"""What an execution tells of an item's failure instead of how it failed: that of all would be too large."""
+__all__ = ["explained", "innermost", "reason", "said", "untold"]
 
 _UNREAD = "an item of the list failed whose history was not read; the log of the function has it"
-
-
-def failure_in(cause: str | None) -> dict[str, Any] | None:
-    """What failed, in the cause of a failed execution; None if that is none of a workflow."""
-    try:
-        failed = json.loads(cause or "null")
-    except ValueError:
-        return None
-    return failed if isinstance(failed, dict) and "task" in failed else None
-
-
-def recorded_failure(error: "RecordedError", graph: "Node") -> dict[str, Any]:
-    """What failed, as an Express machine records it of the whole: without the node, and its task before the cause."""
-    task, _, cause = error.message.partition(": ")
-    node = next((one.name for one in graph.walk() if one.task == task), task)
-    return {"task": task, "node": node, "error": error.type, "cause": cause}
 
 
 def said(failed: Mapping[str, Any], run: str) -> str:
@@ -59,9 +39,8 @@ def untold(failed: Mapping[str, Any] | None, graph: "Node") -> "list[Node]":
     if failed is None:
         return []
     failed = innermost(failed)
-    cause = str(failed.get("cause", ""))
     is_prerequisite = failed.get("error") == PREREQUISITE_FAILED
-    if LATER_ITEM not in cause and not (is_prerequisite and not cause):
+    if LATER_ITEM not in str(failed.get("cause")):
         return []
     named = [one for one in graph.walk() if one.name == failed.get("node")]
     return [other for one in named for other in _prerequisites(one)] if is_prerequisite else named

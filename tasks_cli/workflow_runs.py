@@ -12,9 +12,10 @@ from botocore.exceptions import ClientError
 from runtime_lib.contract import ENV_PAYLOADS, PREREQUISITE_FAILED
 from runtime_lib.errors import StoreError
 from runtime_lib.task_record import TaskRecord
+from runtime_lib.workflow.node import failed_in
 from tasks_cli import output
 from tasks_cli.errors import CliError, UsageError
-from tasks_cli.workflow_failures import failure_in, innermost, reason, recorded_failure, said, untold
+from tasks_cli.workflow_failures import innermost, reason, said, untold
 from tasks_cli.workflow_history import MapRun, NodeRun, NodeState, nodes_of, one_line
 from tasks_cli.workflow_records import complete, find_record
 
@@ -184,7 +185,7 @@ def _described(cloud: "Cloud", workflow: "Workflow", arn: str) -> Run:
         if isinstance(answer, dict) and answer.get("discarded"):
             return run._replace(status="cancelled", error=f"{workflow.graph.name} discarded itself")
         return run
-    failed = failure_in(found.get("cause"))
+    failed = failed_in(found.get("cause") or "")
     error = said(failed, message_id) if failed else one_line(found.get("error") or "", found.get("cause") or "")
     return run._replace(error=error, failed=failed)
 
@@ -204,7 +205,7 @@ def _listed(workflow: "Workflow", found: Mapping[str, Any]) -> Run:
 def _recorded(workflow: "Workflow", record: TaskRecord) -> Run:
     """A run of an Express machine, as its record tells of it."""
     status = record.status.value if record.has_finished else "running"
-    failed = recorded_failure(record.error, workflow.graph) if record.error and status == "failed" else None
+    failed = failed_in(record.error.message) if record.error and status == "failed" else None
     error = said(failed, record.id) if failed else str(record.error) if record.error and record.has_finished else None
     begun = record.queued_at or record.started_at
     return Run(record.id, workflow, status, begun, record.finished_at, error, failed, record.id, record=record)

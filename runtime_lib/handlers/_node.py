@@ -7,9 +7,11 @@ follows, is in the state machine.
 import json
 from typing import Any
 
+from runtime_lib.clients import client as shared_client
 from runtime_lib.context import Delivery
-from runtime_lib.contract import NODE_KEY
+from runtime_lib.contract import FAILURE_CHARACTERS, MAPPED_ITEMS, NODE_KEY
 from runtime_lib.errors import (
+    AlreadyFailedError,
     Discard,
     EnvelopeError,
     NewerMessageError,
@@ -23,13 +25,14 @@ from runtime_lib.execution import DeadLettered, Discarded, Message, Outcome, Ret
 from runtime_lib.handlers._async_invocation import delivery_of
 from runtime_lib.handlers._running import run_message
 from runtime_lib.log import logger
+from runtime_lib.tracking import receiving_store
 from runtime_lib.workflow.node import Node, node_id, node_of, result_text
 
 __all__ = ["TaskDiscarded", "TaskFailed", "TaskNotBegun", "TaskRetry", "answer", "is_node_event", "report"]
 
 _NOT_BEGUN = (NotBegunError, UnknownTaskError, NewerMessageError, PayloadUnavailableError)
-_MESSAGE_CHARACTERS = 1_000
-"""Of what failed: the failures of many branches have to fit into one state."""
+_NOT_AWAITED = {"TaskTimedOut", "TaskDoesNotExist"}
+"""What Step Functions answers of a task that has ended for it."""
 
 
 # Step Functions knows an error by the name of its class, and nothing else of it: `contract.NODE_RETRY` and the like.
@@ -81,35 +84,39 @@ def answer(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
         raise error.with_traceback(None) from None
 
 
-def report(body: str, outcome: Outcome, *, client: Any | None = None) -> bool:
+def report(body: str, outcome: Outcome, *, region: str | None = None, client: Any | None = None) -> bool:
     """Tell the engine how a run ended that came through a queue; False: it could not be told, and has to be again.
 
-    An execution that does not wait for it any more is told nothing.
+    An execution that does not wait for it any more is told nothing. ``region`` is that of the queue, if it may be
+    another one than this process's own.
     """
-    event = json.loads(body)
     try:
+        event = json.loads(body)
         node = node_of(event)
-    except EnvelopeError:
+    except (EnvelopeError, ValueError, RecursionError):
         return True  # nothing tells whom to tell
     if isinstance(outcome, RetryAfter) or not node.token:
         return True
-    from runtime_lib.clients import client as shared_client
-
-    states = client or shared_client("stepfunctions")
     try:
-        try:
-            output = json.dumps(_answer(outcome, node, event))
-        except TaskError as error:
-            cause = json.dumps({"errorType": type(error).__name__, "errorMessage": str(error)})
-            states.send_task_failure(taskToken=node.token, error=type(error).__name__, cause=cause)
-        else:
-            states.send_task_success(taskToken=node.token, output=output)
-    except (states.exceptions.TaskTimedOut, states.exceptions.TaskDoesNotExist, states.exceptions.InvalidToken):
-        logger.warning("%s has ended, and its workflow does not wait for it any more", node.name)
-    except Exception:  # noqa: BLE001  (botocore's errors share no base class; all mean: not told)
+        states = client or shared_client("stepfunctions", region)
+        _tell(states, node, outcome, event)
+    except Exception as error:  # noqa: BLE001  (botocore's errors share no base class)
+        if getattr(error, "response", {}).get("Error", {}).get("Code") in _NOT_AWAITED:
+            logger.warning("%s has ended, and its workflow does not wait for it any more", node.name)
+            return True
         logger.exception("%s has ended, and its workflow could not be told", node.name)
         return False
     return True
+
+
+def _tell(states: Any, node: Node, outcome: Outcome, event: dict[str, Any]) -> None:
+    try:
+        output = json.dumps(_answer(outcome, node, event))
+    except TaskError as error:
+        cause = json.dumps({"errorType": type(error).__name__, "errorMessage": str(error)})
+        states.send_task_failure(taskToken=node.token, error=type(error).__name__, cause=cause)
+    else:
+        states.send_task_success(taskToken=node.token, output=output)
 
 
 def _run(body: str, delivery: Delivery) -> Outcome:
@@ -126,11 +133,16 @@ def _answer(outcome: Outcome, node: Node, event: dict[str, Any]) -> dict[str, An
         case RetryAfter(_, error):
             raise TaskRetry(_described(error))
         case Discarded(reason):
-            raise TaskDiscarded(reason[:_MESSAGE_CHARACTERS])
+            _leave_nothing(node, event)
+            raise TaskDiscarded(reason[:FAILURE_CHARACTERS])
         case DeadLettered(reason, None):
-            raise TaskFailed(f"TaskRejected: {reason}"[:_MESSAGE_CHARACTERS])
+            raise TaskFailed(f"TaskRejectedError: {reason}"[:FAILURE_CHARACTERS])
         case DeadLettered(reason, Discard()):
-            raise TaskDiscarded(reason[:_MESSAGE_CHARACTERS])
+            _leave_nothing(node, event)
+            raise TaskDiscarded(reason[:FAILURE_CHARACTERS])
+        case DeadLettered(_, error, is_exhausted=True) if receiving_store() is None:
+            # Without a store only the engine knows how often the task itself has failed.
+            raise TaskRetry(_described(error))
         case DeadLettered(_, error):
             raise TaskFailed(_described(error))
 
@@ -144,6 +156,11 @@ def _result(result: Any, node: Node, run_id: str) -> dict[str, Any] | None:
     except TypeError as error:
         raise TaskFailed(_described(error)) from None
     is_long = node.items is not None and len(result) > node.items
+    if node.items is not None and len(result) > MAPPED_ITEMS:
+        raise TaskFailed(
+            f"ValueError: {node.task} returned {len(result):,} items, and a workflow maps {MAPPED_ITEMS:,}: return "
+            "lists of items"
+        )
     if len(text) <= node.claim and not is_long:
         return {"value": json.loads(text)}
     if node.inline:
@@ -166,6 +183,18 @@ def _too_large(node: Node, text: str, result: Any) -> str:
     )
 
 
+def _leave_nothing(node: Node, event: dict[str, Any]) -> None:
+    """Put the result of an item that discards itself where those of the others are, so that it is not missing.
+
+    Raises:
+        TaskFailed: the bucket did not take it.
+    """
+    if node.claim == 0:
+        _result(None, node, str(event[NODE_KEY]["run"]["id"]))
+
+
 def _described(error: BaseException | None) -> str:
     """An exception as its type and message, which `node.failure_of` reads."""
-    return f"{type(error).__name__}: {message_of(error) if error else ''}"[:_MESSAGE_CHARACTERS]
+    if isinstance(error, AlreadyFailedError) and error.failure:
+        return str(error.failure)[:FAILURE_CHARACTERS]
+    return f"{type(error).__name__}: {message_of(error) if error else ''}"[:FAILURE_CHARACTERS]

@@ -32,7 +32,6 @@ Admitted = tuple[Record, Message]
 Admission = Callable[[str, Delivery], Message | Outcome]
 """Makes of a record what can be run, or says what becomes of it: `execution.admit` does so of envelopes."""
 
-_admit = admit
 _SECONDS_TO_REPORT = 0.5
 """What is left when the last task ends, to settle its message and give back those that were not started."""
 _SECONDS_TO_ANSWER = 0.2
@@ -47,8 +46,10 @@ class Batch:
     """
 
     @staticmethod
-    def of(event: dict[str, Any], context: Any, *, admit: Admission = admit) -> "Batch":
+    def of(event: dict[str, Any], context: Any, *, admit: Admission = admit, reports: bool = True) -> "Batch":
         """The batch of an event, which keeps the order of a FIFO queue.
+
+        ``reports``: runs of a workflow are told to it; what others send may only look like one.
 
         Raises:
             TaskError: it is no event of SQS.
@@ -56,14 +57,13 @@ class Batch:
         if any(is_fifo(record["eventSourceARN"]) for record in _records(event)):
             from runtime_lib.handlers._fifo_batch import FifoBatch
 
-            return FifoBatch(event, context, admit=admit)
-        return Batch(event, context, admit=admit)
+            return FifoBatch(event, context, admit=admit, reports=reports)
+        return Batch(event, context, admit=admit, reports=reports)
 
-    def __init__(self, event: dict[str, Any], context: Any, *, admit: Admission = admit) -> None:
+    def __init__(self, event: dict[str, Any], context: Any, *, admit: Admission = admit, reports: bool = True) -> None:
         deadline = time.time() + context.get_remaining_time_in_millis() / 1000 if context else None
         self._admit = admit
-        # (what others send may look like anything)
-        self._is_ours = admit is _admit
+        self._reports = reports
         self._deadline = deadline
         self._records = [_read(record, deadline, context) for record in _records(event)]
         self._longest = 0.0
@@ -159,10 +159,13 @@ class Batch:
             self.failed.append(record.id)
 
     def _is_told(self, record: Record, outcome: Outcome) -> bool:
-        """Whether who has to know of the end does: a person of a dead letter, a workflow of each of its runs."""
-        if isinstance(outcome, DeadLettered) and not self._dead_letter(record, outcome):
+        """Whether who has to know of the end does: a workflow of each of its runs, a person of a dead letter.
+
+        In this order: a workflow takes one end only, however often it is told, and a second letter would be one more.
+        """
+        if self._reports and record.is_node and not record.report(outcome):
             return False
-        return not (self._is_ours and record.is_node) or record.report(outcome)
+        return not isinstance(outcome, DeadLettered) or self._dead_letter(record, outcome)
 
     @staticmethod
     def _dead_letter(record: Record, outcome: DeadLettered) -> bool:

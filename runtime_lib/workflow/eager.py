@@ -9,7 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from runtime_lib.context import Delivery
-from runtime_lib.contract import DEFAULT_MAX_RECEIVE_COUNT, NODE_FAILED, NODE_KEY, PREREQUISITE_FAILED
+from runtime_lib.contract import (
+    DEFAULT_MAX_RECEIVE_COUNT,
+    FAILURE_CHARACTERS,
+    NODE_FAILED,
+    NODE_KEY,
+    PREREQUISITE_FAILED,
+)
 from runtime_lib.envelope import Envelope
 from runtime_lib.errors import message_of
 from runtime_lib.log import logger
@@ -26,8 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["run_workflow"]
 
 T = TypeVar("T")
-_MESSAGE_CHARACTERS = 1_000
-"""Of what failed, as an execution tells it."""
 _MAX_THREADS = 64
 """For the items of one list."""
 _Given = dict[str, Any]
@@ -50,7 +54,7 @@ class _End(NamedTuple):
     """How a run ended: with a result, with what ``on_failure`` is told and the exception, or quietly before its end."""
 
     value: Any = None
-    failed: dict[str, str] | None = None
+    failed: dict[str, Any] | None = None
     error: BaseException | None = None
     is_discarded: bool = False
     reason: str = ""
@@ -125,7 +129,7 @@ class _Workflow:
         if failed is None:
             return self._itself(run, given, index, is_wanted=is_wanted)
         EagerRun(run.task.name, None, node=run.name, index=index).end(None)
-        told = _failed(run, PREREQUISITE_FAILED, json.dumps(failed.failed))
+        told = {**_failed(run, PREREQUISITE_FAILED, ""), "prerequisite": failed.failed}
         return failed._replace(value=None, failed=told)
 
     def _itself(self, run: _Run, given: _Given, index: str | None, *, is_wanted: bool) -> _End:
@@ -158,7 +162,7 @@ class _Workflow:
             return self.whole(run, {"result": {"value": value}}, index, is_wanted=False)
         outer = "" if index is None else f"{index}."
         items = [
-            partial(self.whole, run, {"result": {"value": item}}, f"{outer}{number}")
+            partial(self.whole, run, {"result": {"value": item}}, f"{outer}{number}", is_wanted=run.then is not None)
             for number, item in enumerate(value)
         ]
         ends = _side_by_side(items, at_once=run.at_once)
@@ -168,7 +172,7 @@ class _Workflow:
         results = [{"value": end.value} for end in ends]
         return self.whole(run.then, {"results": results}, index, is_wanted=False)
 
-    def _fail(self, run: _Run, failed: dict[str, str], index: str | None) -> None:
+    def _fail(self, run: _Run, failed: dict[str, Any], index: str | None) -> None:
         if run.failure and self.whole(run.failure, {"failed": failed}, index, is_wanted=False).failed:
             logger.error("what runs on the failure of %s has failed itself, which changes nothing", run.task.name)
 
@@ -177,13 +181,13 @@ def _first_failed(ends: Sequence[_End]) -> _End | None:
     return next((end for end in ends if end.failed), None)
 
 
-def _failed(run: _Run, error: str, cause: str) -> dict[str, str]:
+def _failed(run: _Run, error: str, cause: str) -> dict[str, Any]:
     return {"task": run.task.name, "node": run.name, "error": error, "cause": cause}
 
 
 def _cause(error: BaseException) -> str:
     """What `node.failure_of` reads."""
-    described = f"{type(error).__name__}: {message_of(error)}"[:_MESSAGE_CHARACTERS]
+    described = f"{type(error).__name__}: {message_of(error)}"[:FAILURE_CHARACTERS]
     return json.dumps({"errorType": NODE_FAILED, "errorMessage": described})
 
 

@@ -9,12 +9,12 @@ from runtime_lib.contract import Route, task_route_variable
 from runtime_lib.errors import NotRecordedError, PayloadLostError, PayloadUnavailableError, StoreError
 from runtime_lib.task_record import RecordedError, TaskRecord, TaskStatus
 from runtime_lib.transports.states import state_machine_arn
-from runtime_lib.workflow.node import failure_of
+from runtime_lib.workflow.node import failed_in, failure_of
 
 if TYPE_CHECKING:
     from runtime_lib.handle import TaskHandle
 
-__all__ = ["cancel", "machine_of", "record"]
+__all__ = ["cancel", "explained", "machine_of", "record"]
 
 _STATUSES = {
     "PENDING_REDRIVE": TaskStatus.RETRYING,
@@ -57,9 +57,11 @@ def record(machine: str, handle: "TaskHandle") -> TaskRecord:
     status = _STATUSES.get(found["status"], TaskStatus.RUNNING)
     answer = json.loads(found.get("output") or "{}") if status is TaskStatus.SUCCEEDED else {}
     result, missing = _result(answer)
-    error = _error(found, handle.id) if status in {TaskStatus.FAILED, TaskStatus.CANCELLED} else None
+    failure = None
+    if status in {TaskStatus.FAILED, TaskStatus.CANCELLED}:
+        failure = _failure(found.get("error") or found["status"], found.get("cause") or "", handle.id)
     if answer.get("discarded"):
-        status, error = TaskStatus.CANCELLED, RecordedError("Discard", "the task discarded itself")
+        status, failure = TaskStatus.CANCELLED, RecordedError("Discard", "the task discarded itself")
     stopped = found.get("stopDate")
     return TaskRecord(
         handle.id,
@@ -71,8 +73,15 @@ def record(machine: str, handle: "TaskHandle") -> TaskRecord:
         finished_at=stopped.timestamp() if stopped else None,
         result=result,
         result_missing=missing,
-        error=error,
+        error=failure,
     )
+
+
+def explained(record: TaskRecord) -> TaskRecord:
+    """The record of an Express execution, which says of a failure what its state machine knows."""
+    if record.error is None:
+        return record
+    return record._replace(error=_failure(record.error.type, record.error.message, record.id))
 
 
 def cancel(machine: str, handle: "TaskHandle") -> bool:
@@ -113,12 +122,9 @@ def _result(answer: dict[str, Any]) -> tuple[Any, str | None]:
         return None, str(error)
 
 
-def _error(found: dict[str, Any], run_id: str) -> RecordedError:
-    try:
-        failed = json.loads(found.get("cause") or "{}")
-    except ValueError:
-        failed = {}
-    if isinstance(failed, dict) and "task" in failed:
-        told = failure_of(failed, run_id)
-        return RecordedError(told.error["type"], f"{told.task}: {told.error['message']}")
-    return RecordedError(found.get("error") or found["status"], found.get("cause") or "")
+def _failure(error: str, cause: str, run_id: str) -> RecordedError:
+    failed = failed_in(cause)
+    if failed is None:
+        return RecordedError(error, cause)
+    told = failure_of(failed, run_id)
+    return RecordedError(told.error["type"], f"{told.task}: {told.error['message']}")

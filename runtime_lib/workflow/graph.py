@@ -1,10 +1,12 @@
 """The graph of a task: which tasks its edges lead to, and whether they can be what they are named as."""
 
+from collections import Counter
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from runtime_lib import registry
+from runtime_lib.contract import WORKFLOW_MAX_RUNS
 from runtime_lib.errors import TaskDefinitionError
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "edges_of", "target"]
 
+_SHOWN = 3
 _checked: "set[Task[..., Any]]" = set()
 
 
@@ -68,15 +71,17 @@ def check(task: "Task[..., Any]") -> None:
     """Check everything that is reached from a task, once.
 
     Raises:
-        TaskDefinitionError: a name is unknown, tasks follow one another in a circle (with the path), or a task that
-            runs before another one takes arguments, which nothing gives it.
+        TaskDefinitionError: a name is unknown, tasks follow one another in a circle (with the path), a task that runs
+            before another one takes arguments, which nothing gives it, or there are more runs than a workflow may have.
     """
     if task not in _checked:
-        _check(task, (), set())
+        reached: dict[str, Task[..., Any]] = {}
+        _check(task, (), reached)
+        _check_count(task, [*reached.values()][::-1])
         _checked.add(task)
 
 
-def _check(task: "Task[..., Any]", path: "tuple[Task[..., Any], ...]", done: set[str]) -> None:
+def _check(task: "Task[..., Any]", path: "tuple[Task[..., Any], ...]", done: "dict[str, Task[..., Any]]") -> None:
     if task in path:
         circle = " -> ".join(map(_name, (*path[path.index(task) :], task)))
         raise TaskDefinitionError(f"tasks follow one another in a circle: {circle}: remove one of these edges")
@@ -91,7 +96,22 @@ def _check(task: "Task[..., Any]", path: "tuple[Task[..., Any], ...]", done: set
         if option == "run_before":
             _require_no_arguments(task, found)
         _check(found, (*path, task), done)
-    done.add(task.name)
+    done[task.name] = task
+
+
+def _check_count(start: "Task[..., Any]", tasks: "list[Task[..., Any]]") -> None:
+    """Count the runs without making them; each of ``tasks`` stands behind all that lead to it."""
+    runs = Counter({start.name: 1})
+    for task in tasks:
+        for _, _, found in edges_of(task):
+            runs[found.name] += runs[task.name]
+    if runs.total() > WORKFLOW_MAX_RUNS:
+        often = ", ".join(f"{name} {times:,} times" for name, times in runs.most_common(_SHOWN))
+        raise TaskDefinitionError(
+            f"the workflow of {start.name} has {len(runs)} tasks, and they run {runs.total():,} times, because each "
+            f"task that names another one has its own run of it ({often}); {WORKFLOW_MAX_RUNS} runs are allowed: let "
+            "fewer tasks name what they share, or dispatch a part of it as a workflow of its own"
+        )
 
 
 def _require_no_arguments(task: "Task[..., Any]", prerequisite: "Task[..., Any]") -> None:

@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runtime_lib.contract import ENVELOPE_VERSION, NODE_FAILED, NODE_KEY, NODE_RETRY, PREREQUISITE_FAILED, Priority
+from runtime_lib.contract import ENVELOPE_VERSION, NODE_FAILED, NODE_KEY, NODE_RETRY, Priority
 from runtime_lib.envelope import Envelope, derived_id
 from runtime_lib.errors import ArgumentError, EnvelopeError, message_of
 
@@ -16,13 +16,29 @@ __all__ = [
     "arguments",
     "bind_result",
     "envelope_of",
+    "failed_in",
     "failure_of",
     "node_id",
     "node_of",
     "result_text",
 ]
 
-_FIELDS: dict[str, type] = {"run": dict, "node": str, "task": str}
+_REQUIRED: dict[str, type] = {"run": dict, "node": str, "task": str}
+_OPTIONAL: dict[str, type] = {
+    "index": str,
+    "entered": str,
+    "retries": int,
+    "token": str,
+    "claim": int,
+    "items": int,
+    "inline": bool,
+    "dispatched": dict,
+    "result": dict,
+    "results": list,
+    "each": dict,
+    "failed": dict,
+}
+_OF_THE_RUN: dict[str, type] = {"metadata": dict, "headers": dict}
 _OF_THE_FIRST_TASK = ("payload_key", "schema", "overlap")
 """What a dispatched message says of its own task alone, not of those that follow."""
 
@@ -70,11 +86,11 @@ def node_of(message: dict[str, Any]) -> Node:
         said["task"],
         said.get("index"),
         said.get("entered"),
-        int(said.get("retries", 0)),
+        said.get("retries", 0),
         said.get("token"),
         said.get("claim"),
         said.get("items"),
-        bool(said.get("inline")),
+        said.get("inline", False),
     )
 
 
@@ -133,11 +149,14 @@ def arguments(task: "Task[..., Any]", envelope: Envelope) -> tuple[list[Any], di
 
 
 def bind_result(task: "Task[..., Any]", result: Any) -> tuple[list[Any], dict[str, Any]]:
-    """A result as arguments: by name if it is a dict of the parameters, else as the first, if there is one."""
+    """A result as arguments: by name if it is a dict of the parameters, else as the first, if there is one.
+
+    An empty dict, which names none, is a value as others are.
+    """
     signature = task.signature
     if not signature.parameters and not signature.takes_any_name:
         return [], {}
-    if isinstance(result, dict):
+    if isinstance(result, dict) and (result or signature.takes_any_name):
         try:
             signature.accept([], result)
         except ArgumentError:
@@ -167,6 +186,15 @@ def result_text(task: str, result: Any, *, is_list: bool = False) -> str:
     return text
 
 
+def failed_in(cause: str) -> dict[str, Any] | None:
+    """What failed, in the cause of a failed execution; None if that is none of a workflow."""
+    try:
+        failed = json.loads(cause)
+    except ValueError:
+        return None
+    return failed if isinstance(failed, dict) and "task" in failed else None
+
+
 def failure_of(failed: dict[str, Any], run_id: str) -> JobFailed:
     """What failed, as Step Functions tells it: by the runtime, by Lambda, or by the engine itself."""
     error, cause = str(failed.get("error")), str(failed.get("cause", ""))
@@ -178,8 +206,8 @@ def failure_of(failed: dict[str, Any], run_id: str) -> JobFailed:
     kind = error
     if error in {NODE_FAILED, NODE_RETRY} and ": " in message:
         kind, _, message = message.partition(": ")
-    elif error == PREREQUISITE_FAILED and isinstance(told, dict) and "task" in told:
-        message = str(failure_of(told, run_id))
+    elif isinstance(failed.get("prerequisite"), dict):
+        message = str(failure_of(failed["prerequisite"], run_id))
     return JobFailed(str(failed.get("task")), str(failed.get("node")), run_id, {"type": kind, "message": message})
 
 
@@ -213,11 +241,15 @@ def _said(message: dict[str, Any]) -> dict[str, Any]:
     said = message.get(NODE_KEY)
     if not isinstance(said, dict):
         raise EnvelopeError(f"the message of a workflow has {NODE_KEY} {said!r:.100}: expected an object")
-    for name, expected in _FIELDS.items():
-        if type(said.get(name)) is not expected or not said[name]:
-            raise EnvelopeError(
-                f"the message of a workflow has {name} {said.get(name)!r:.100}: expected {expected.__name__}"
-            )
-    if not isinstance(said["run"].get("id"), str):
-        raise EnvelopeError(f"the message of a workflow has run.id {said['run'].get('id')!r:.100}: expected str")
+    _require_types(said, _REQUIRED)
+    _require_types({"run.id": said["run"].get("id")}, {"run.id": str})
+    _require_types(said, {name: kind for name, kind in _OPTIONAL.items() if name in said})
+    _require_types(said["run"], {name: kind for name, kind in _OF_THE_RUN.items() if name in said["run"]})
     return said
+
+
+def _require_types(said: dict[str, Any], types: dict[str, type]) -> None:
+    for name, expected in types.items():
+        value = said.get(name)
+        if type(value) is not expected or (expected is str and not value):
+            raise EnvelopeError(f"the message of a workflow has {name} {value!r:.100}: expected {expected.__name__}")

@@ -271,7 +271,7 @@ def test_a_run_is_shown_node_by_node_from_its_begin_to_its_end(cloud: Cloud, tas
         text = tasks("runs", "show", run.id)
         assert re.search(rf"^run: +{run.id}$", text, re.MULTILINE)
         assert re.search(r"^status: +succeeded after [\d.]+ s$", text, re.MULTILINE)
-        assert re.search(r"✗ resize \[for each .5\]  failed, 2 of 3 done, 1 failed, ", text)
+        assert re.search(r"✗ resize \[for each item, 5 at once\]  failed, 2 of 3 done, 1 failed, ", text)
         assert tasks("runs", "result", run.id, "--json")["result"] == [1, 2, 3]
         assert json.loads(tasks("runs", "result", run.id)) == [1, 2, 3]
 

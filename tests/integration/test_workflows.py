@@ -386,8 +386,10 @@ def test_an_express_workflow_is_followed_through_its_store(app: Field, few: Any)
     assert handle.status() is TaskStatus.SUCCEEDED
     assert _of(app, "finish", what="express")
     broken = few.start.dispatch("rejected")
-    with pytest.raises(TaskFailedError, match=r"field\.flows\.fragile"):
+    with pytest.raises(TaskFailedError, match=r"field\.flows\.fragile") as caught:
         broken.result(timeout=30)
+    assert caught.value.failure is not None
+    assert caught.value.failure.type == "Reject"
     cancelled = few.start.call("cancelled express")
     get_store().add(cancelled.envelope.id, cancelled.envelope.task)
     assert cancelled.handle.cancel()

@@ -1,6 +1,7 @@
 """TaskWorkflow: its state machine, where its tasks run, who may do what, and what is refused."""
 
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -203,7 +204,9 @@ def test_the_state_machine_may_reach_its_tasks_and_nothing_else(stack: cdk.Stack
     [role] = resources(stack, "AWS::IAM::Role", under="RestockRole")
     [trust] = role["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "states.amazonaws.com"}
-    assert literal(trust["Condition"]["ArnEquals"]["aws:SourceArn"]).endswith(f":stateMachine:{name}")
+    machine, items = (literal(arn) for arn in trust["Condition"]["ArnLike"]["aws:SourceArn"])
+    assert machine.endswith(f":stateMachine:{name}")
+    assert items == f"{machine}/*"
     assert literal(trust["Condition"]["StringEquals"]["aws:SourceAccount"]) == "<AWS::AccountId>"
     prefix = "arn:<AWS::Partition>"
     assert allowed(stack, "lambda:InvokeFunction", under="RestockRole") == {
@@ -225,7 +228,9 @@ def test_with_a_bucket_it_may_read_lists_there_and_start_executions_for_their_it
     name = name_of(workflow)
     prefix = f"arn:<AWS::Partition>:states:{ACCOUNT}"
     assert allowed(stack, "states:StartExecution", under="RestockRole") == {f"{prefix}:stateMachine:{name}"}
-    assert allowed(stack, "states:StopExecution", under="RestockRole") == {f"{prefix}:execution:{name}/*:*"}
+    items = f"{prefix}:execution:{name}/*:*"
+    assert allowed(stack, "states:StopExecution", under="RestockRole") == {f"{prefix}:execution:{name}:*", items}
+    assert allowed(stack, "states:RedriveExecution", under="RestockRole") == {items}
     assert len(allowed(stack, "s3:GetObject", under="RestockRole")) == 1
     assert not allowed(stack, "s3:PutObject", under="RestockRole")
     assert allowed(stack, "s3:PutObject", under="RestockWorkerRole")
@@ -237,7 +242,7 @@ def test_a_queues_function_may_report_to_its_workflow_and_no_other(stack: cdk.St
     remind = add_remind(stack)
     workflow = add_restock(stack, served_by=[remind])
     machine = f"arn:<AWS::Partition>:states:{ACCOUNT}:stateMachine:{name_of(workflow)}"
-    for action in ("states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat"):
+    for action in ("states:SendTaskSuccess", "states:SendTaskFailure"):
         assert allowed(stack, action, under="MailRole") == {machine}
         assert not allowed(stack, action, under="RestockWorkerRole")
 
@@ -277,7 +282,7 @@ def test_who_is_granted_may_start_it_follow_it_or_stop_it(stack: cdk.Stack) -> N
     assert may("Starts") == {"states:StartExecution": {machine}}
     assert may("Reads") == {"states:DescribeExecution": {execution}}
     assert may("Cancels") == {"states:DescribeExecution": {execution}, "states:StopExecution": {execution}}
-    assert may("Worker").keys() == {"states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat"}
+    assert may("Worker").keys() == {"states:SendTaskSuccess", "states:SendTaskFailure"}
     for function in ("Starts", "Reads", "Cancels"):
         assert (
             environment(stack, under=function)["TASK_ROUTE__WAREHOUSE_RESTOCK_COUNT_STOCK"] == f"states+payloads:{name}"
@@ -317,6 +322,8 @@ def test_an_express_workflow_is_recorded_as_a_whole_in_its_store(stack: cdk.Stac
     )  # fmt: skip
     sender = add_plain_function(stack)
     workflow.grant_dispatch(sender)
+    workflow.grant_read(add_plain_function(stack, "Reads"))
+    workflow.grant_cancel(add_plain_function(stack, "Cancels"))
     assert only(stack, MACHINE)["StateMachineType"] == "EXPRESS"
     [route] = workflow.routes.values()
     assert route.startswith("states+store:")
@@ -324,6 +331,13 @@ def test_an_express_workflow_is_recorded_as_a_whole_in_its_store(stack: cdk.Stac
     assert states[": recorded"]["Parameters"]["TableName"] == store.table_name
     assert allowed(stack, "dynamodb:UpdateItem", under="LookRole")
     assert environment(stack, under="Plain")["TASK_STORE"] == store.table_name
+    reads, cancels = (json.dumps(resources(stack, "AWS::IAM::Policy", under=name)) for name in ("Reads", "Cancels"))
+    assert ("dynamodb:GetItem" in reads, "dynamodb:UpdateItem" in reads) == (True, False)
+    assert ("dynamodb:GetItem" in cancels, "dynamodb:UpdateItem" in cancels) == (True, True)
+    assert "states:" not in reads + cancels
+    for function in ("Reads", "Cancels"):
+        assert environment(stack, under=function)["TASK_STORE"] == store.table_name
+        assert environment(stack, under=function).keys() >= workflow.routes.keys()
 
 
 def test_a_schedule_starts_an_execution_with_an_envelope(stack: cdk.Stack) -> None:
@@ -390,7 +404,8 @@ def refused(stack: cdk.Stack, code: TaskCode, start: str = "first", **arguments:
         ("from {0} import gone\n@task\ndef first(): ...", "cannot import name 'gone'"),
         ("@task(name='a${Invoke}')\ndef first(): ...", "a task called 'a${{Invoke}}', allowed is names without"),
         ("import os\n@task\ndef first(): ...\nos._exit(7)", "ended with code 7"),
-        ("@task(run_after=[for_each('b', max_concurrency=41)])\ndef first(): ...\n@task\ndef b(x): ...", "payloads is none for 41 items"),
+        ("@task(run_after=[for_each('b', max_concurrency=41)])\ndef first(): ...\n@task\ndef b(x): ...", "payloads is 41 items of '{0}.flow.b' at once, allowed is up to 40 at once without a bucket"),
+        ("import sys\n@task\ndef first(): ...\nsys.exit(0)", "ended with code 0 and no answer"),
     ],
 )  # fmt: skip
 def test_a_graph_that_cannot_be_run_is_refused_with_the_reason(
@@ -407,7 +422,17 @@ def test_a_graph_that_explodes_is_refused_with_the_count(stack: cdk.Stack, packa
     code = package(f"{layers}\n@task\ndef a12(): ...\n@task\ndef b12(): ...")
     message = refused(stack, code, "a0")
     assert "has 25 tasks, and they run 8,191 times" in message
-    assert "allowed is 500 runs in a workflow" in message
+    assert "400 runs are allowed: let fewer tasks name what they share" in message
+
+
+def test_a_definition_that_leaves_no_room_in_its_template_is_refused(
+    stack: cdk.Stack, package: Callable[..., TaskCode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contract, "WORKFLOW_MAX_TEMPLATE_BYTES", 2_000)
+    code = package("@task(run_after=['second'])\ndef first(): ...\n@task\ndef second(x): ...")
+    assert re.search(
+        r"a workflow of \d,\d{3} bytes in its stack's template, allowed is 2,000 bytes", refused(stack, code)
+    )
 
 
 def test_branches_deep_inside_branches_are_refused(stack: cdk.Stack, package: Callable[..., TaskCode]) -> None:
@@ -422,6 +447,14 @@ def test_branches_deep_inside_branches_are_refused(stack: cdk.Stack, package: Ca
         ({"express": True}, "express is True, and no store"),
         ({"execution_timeout": cdk.Duration.days(400)}, "execution_timeout is"),
         ({"queue_timeout": cdk.Duration.days(400)}, "queue_timeout is"),
+        (
+            {"execution_timeout": cdk.Duration.seconds(cdk.Token.as_number({"Ref": "Limit"}))},
+            "execution_timeout is a value that is known only when the stack is deployed",
+        ),
+        (
+            {"queue_timeout": cdk.Duration.seconds(cdk.Token.as_number({"Ref": "Limit"}))},
+            "queue_timeout is a value that is known only when the stack is deployed",
+        ),
         ({"start": "warehouse.restock:cont_stock"}, "cont_stock"),
         ({"start": "warehouse.restock:Priority"}, "Priority"),
         ({"modules": ["warehouse.suppliers"]}, "modules is warehouse.suppliers, which do not load 'warehouse.restock'"),
@@ -437,7 +470,7 @@ def test_arguments_that_cannot_be_are_refused(stack: cdk.Stack, arguments: dict[
 
 def test_an_express_workflow_takes_no_queues_no_long_waits_and_no_long_executions(stack: cdk.Stack) -> None:
     store = TaskStore(stack, "Store")
-    with pytest.raises(ValueError, match="waits 172800 seconds"):
+    with pytest.raises(ValueError, match="waits of 172800 seconds one after another"):
         add_restock(stack, "One", express=True, store=store)
     with pytest.raises(ValueError, match="execution_timeout is 301"):
         add_restock(stack, "Two", express=True, store=store, execution_timeout=cdk.Duration.seconds(301))
@@ -447,6 +480,76 @@ def test_an_express_workflow_takes_no_queues_no_long_waits_and_no_long_execution
             stack, "Three", code=warehouse(), modules=["warehouse.suppliers"], start="warehouse.suppliers:choose",
             express=True, store=store, served_by=[book],
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (
+            """
+            @task(run_after=[delayed('b', seconds=200)])
+            def first(): ...
+            @task(run_after=[delayed('c', seconds=200)])
+            def b(x): ...
+            @task
+            def c(x): ...
+            """,
+            "express is True, and waits of 400 seconds one after another",
+        ),
+        ("@task(timeout=301)\ndef first(): ...", "express is True, and '{0}.flow.first' may take 301 seconds"),
+        (
+            "@task(run_after=[for_each('b', max_concurrency=41)])\ndef first(): ...\n@task\ndef b(x): ...",
+            "allowed is up to 40 at once if express: leave express out",
+        ),
+    ],
+)
+def test_an_express_workflow_does_nothing_that_takes_longer_than_it_may(
+    stack: cdk.Stack, package: Callable[..., TaskCode], source: str, expected: str
+) -> None:
+    code = package(source)
+    arguments = {"store": TaskStore(stack, "Store"), "timeout": cdk.Duration.minutes(10), "express": True}
+    assert expected.format(code.package) in refused(stack, code, **arguments)
+
+
+def test_waits_side_by_side_are_not_added(stack: cdk.Stack, package: Callable[..., TaskCode]) -> None:
+    code = package(
+        "@task(run_after=[delayed('b', seconds=200), delayed('c', seconds=250)])\ndef first(): ...\n@task\ndef b(x): ...\n@task\ndef c(x): ..."
+    )
+    workflow = TaskWorkflow(
+        stack,
+        "Flow",
+        code=code,
+        modules=[f"{code.package}.flow"],
+        start=f"{code.package}.flow:first",
+        express=True,
+        store=TaskStore(stack, "Store"),
+    )
+    assert workflow.graph.waits() == 250
+
+
+def test_a_large_result_is_not_left_in_a_bucket_that_the_workflow_does_not_read(stack: cdk.Stack) -> None:
+    mail = add_remind(stack, payloads=PayloadBucket(stack, "Theirs"))
+    with pytest.raises(ValueError, match=r"payloads is none, and Shop/Mail has .*: give that one to the workflow"):
+        add_restock(stack, served_by=[mail])
+    with pytest.raises(ValueError, match="bucket"):
+        add_restock(stack, "Other", served_by=[mail], payloads=PayloadBucket(stack, "Ours"))
+
+
+def test_a_task_of_several_namespaces_runs_where_the_first_of_them_is_served(
+    stack: cdk.Stack, package: Callable[..., TaskCode]
+) -> None:
+    code = package("@task(namespace=['news', 'mail', 'post'])\ndef first(): ...")
+    modules = [f"{code.package}.flow"]
+    mail, post = (
+        BackgroundTaskFunction(stack, name.title(), code=code, modules=modules, namespace=name)
+        for name in ("mail", "post")
+    )
+    arguments = {"code": code, "modules": modules, "start": f"{code.package}.flow:first"}
+    workflow = TaskWorkflow(stack, "Flow", **arguments, served_by=[post, mail])
+    assert workflow.graph.place.path == "Shop/Mail"
+    again = BackgroundTaskFunction(stack, "Again", code=code, modules=modules, namespace="mail")
+    with pytest.raises(ValueError, match="Shop/Mail and Shop/Again, which both serve"):
+        TaskWorkflow(stack, "Both", **arguments, served_by=[mail, again])
 
 
 def test_constructs_that_cannot_serve_a_workflow_are_refused(stack: cdk.Stack) -> None:

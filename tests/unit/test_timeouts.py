@@ -14,6 +14,7 @@ import pytest
 from runtime_lib import (
     EagerTransport,
     Retry,
+    TaskDefinitionError,
     TaskTimeoutError,
     batch_task,
     current_context,
@@ -342,17 +343,31 @@ def test_a_signal_handler_that_the_task_installs_stays(monkeypatch: pytest.Monke
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
-def test_a_batch_tasks_limit_is_not_kept_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    with using_transport(EagerTransport()):
-        together.dispatch(1)
-    assert seen == [[1]]
-    assert f"the timeout of {together.name} is not kept: a batch task's call is that of many messages" in caplog.text
+def test_a_batch_task_takes_no_timeout() -> None:
+    with pytest.raises(TaskDefinitionError, match="timeout= is for tasks that run one by one"):
+
+        @batch_task(timeout=0.05)
+        def together(items: list[int]) -> None: ...
 
 
-@batch_task(timeout=0.05)
-async def together(items: list[int]) -> None:
-    await asyncio.sleep(0.1)
-    seen.append(items)
+def test_a_task_that_swallows_its_timeout_is_interrupted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_limit, "_AGAIN_SECONDS", 0.01)
+    interrupted = []
+
+    def swallow() -> None:
+        for _ in range(3):
+            try:
+                time.sleep(5)
+            except TaskTimeoutError:
+                interrupted.append(time.monotonic())
+
+    does(monkeypatch, swallow)
+    began = time.monotonic()
+    outcome = execute(works)
+    assert isinstance(outcome, RetryAfter)
+    assert isinstance(outcome.error, TaskTimeoutError)
+    assert len(interrupted) == 3
+    assert time.monotonic() - began < 5
 
 
 def test_a_task_without_a_timeout_loads_nothing_of_it() -> None:

@@ -192,3 +192,16 @@ def test_long_names_are_shortened_and_still_differ() -> None:
     assert len(one) == len(two) <= 60
     assert one != two
     assert again == f"{one} (2)"
+
+
+def test_a_graph_that_explodes_through_what_its_tasks_share_is_refused_with_the_count(module: Module) -> None:
+    layers = 40
+    source = "\n".join(
+        ("@task" if n + 1 == layers else f"@task(run_before=['a{n + 1}', 'b{n + 1}'])") + f"\ndef {kind}{n}(): ..."
+        for n in range(layers)
+        for kind in "ab"
+    )
+    message = refusal(module(source).a0)
+    assert "has 79 tasks, and they run 1,099,511,627,775 times" in message
+    assert "a39 274,877,906,944 times" in message
+    assert "400 runs are allowed" in message

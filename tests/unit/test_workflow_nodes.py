@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from runtime_lib import (
     Discard,
@@ -18,10 +19,13 @@ from runtime_lib import (
     task,
     using_store,
 )
+from runtime_lib.context import Delivery
 from runtime_lib.contract import PAYLOAD_PREFIX
 from runtime_lib.dead_letters import read_dead_letter
 from runtime_lib.envelope import Envelope, derived_id
 from runtime_lib.errors import EnvelopeError
+from runtime_lib.execution import Message, admit
+from runtime_lib.execution import run as execute
 from runtime_lib.handlers import _node
 from runtime_lib.handlers._node import TaskDiscarded, TaskFailed, TaskNotBegun, TaskRetry, report
 from runtime_lib.handlers.background_task_function import handler as background
@@ -169,7 +173,7 @@ FAILED = {"task": "shop.load", "node": "load", "error": "TaskFailed"}
         ({"error": "States.Runtime", "cause": "no JSON"}, "States.Runtime", "no JSON"),
         ({"error": "X", "cause": "[1]"}, "X", "[1]"),
         (
-            {"error": "PrerequisiteFailed", "cause": json.dumps({**FAILED, "cause": json.dumps({"errorMessage": "OSError: x"})})},
+            {"error": "PrerequisiteFailed", "cause": "", "prerequisite": {**FAILED, "cause": json.dumps({"errorMessage": "OSError: x"})}},
             "PrerequisiteFailed",
             "shop.load failed: OSError: x",
         ),
@@ -199,8 +203,17 @@ def test_a_failure_goes_to_job_failed_or_to_the_only_argument_and_as_text_where_
     ("said", "expected"),
     [
         ({"run": "x"}, "has run 'x': expected dict"),
-        ({"run": {}}, "has run {}: expected dict"),
-        ({"run": {"headers": {}}}, r"run\.id None: expected str"),
+        ({"run": {}}, r"run\.id None: expected str"),
+        ({"run": {**RUN, "metadata": []}}, r"has metadata \[\]: expected dict"),
+        ({"run": {**RUN, "headers": "x"}}, "has headers 'x': expected dict"),
+        ({"retries": "1"}, "has retries '1': expected int"),
+        ({"retries": True}, "has retries True: expected int"),
+        ({"claim": None}, "has claim None: expected int"),
+        ({"token": 5}, "has token 5: expected str"),
+        ({"index": 5}, "has index 5: expected str"),
+        ({"result": [1]}, r"has result \[1\]: expected dict"),
+        ({"results": {}}, "has results {}: expected list"),
+        ({"failed": "x"}, "has failed 'x': expected dict"),
         ({"node": ""}, "has node '': expected str"),
         ({"task": 5}, "has task 5: expected str"),
     ],
@@ -233,11 +246,12 @@ def test_a_function_that_serves_a_namespace_answers_a_workflow_with_the_result()
     ("kind", "retries", "error", "text"),
     [
         ("error", 0, TaskRetry, "ValueError: boom"),
-        ("error", 1, TaskFailed, "ValueError: boom"),
+        # Without a store, only the engine knows how often an attempt was the task's own.
+        ("error", 1, TaskRetry, "ValueError: boom"),
         ("later", 0, TaskRetry, "RetryLater: the task asked to run again later"),
         ("reject", 0, TaskFailed, "Reject: no"),
         ("discard", 0, TaskDiscarded, "enough"),
-        ("exit", 1, TaskFailed, "SystemExit: 3"),
+        ("exit", 1, TaskRetry, "SystemExit: 3"),
     ],
 )
 def test_the_policy_decides_and_the_error_says_what(kind: str, retries: int, error: type[Exception], text: str) -> None:
@@ -252,8 +266,17 @@ def test_the_policy_decides_and_the_error_says_what(kind: str, retries: int, err
     }
 
 
+@pytest.mark.parametrize(("kind", "text"), [("error", "ValueError: boom"), ("exit", "SystemExit: 3")])
+def test_with_a_store_an_attempt_that_was_the_last_is_told_as_that(kind: str, text: str) -> None:
+    with using_store(MemoryStore()):
+        with pytest.raises(TaskRetry, match=text):
+            run(fails, result={"value": kind})
+        with pytest.raises(TaskFailed, match=text):
+            run(fails, result={"value": kind}, retries=1)
+
+
 def test_what_failed_is_told_in_brief_without_a_traceback_so_that_many_fit_into_a_state() -> None:
-    with pytest.raises(TaskFailed) as caught:
+    with pytest.raises(TaskRetry) as caught:
         run(fails, result={"value": "long"}, retries=1)
     assert len(str(caught.value)) == 1_000
     traceback, frames = caught.value.__traceback__, []
@@ -296,14 +319,31 @@ def test_a_large_result_goes_to_the_bucket_and_is_read_from_there(s3: Answering)
     assert run(plain, result={"key": key}) == {"value": text}
 
 
-def test_results_of_all_items_are_read_in_their_order_and_one_that_is_missing_is_none(s3: Answering) -> None:
+def test_results_of_all_items_are_read_in_their_order_and_that_of_one_that_discards_itself_is_none(
+    s3: Answering,
+) -> None:
     for index in ("0", "2"):
         handler(message(plain, claim=0, index=index, result={"value": f"item {index}"}), MockLambdaContext())
+    with pytest.raises(TaskDiscarded):
+        handler(message(fails, claim=0, index="1", result={"value": "discard"}), MockLambdaContext())
     each = {"node": "node", "count": 3}
     assert run(plain, each=each) == {"value": ["item 0", None, "item 2"]}
     handler(message(plain, claim=0, index="7.0", result={"value": "inner"}), MockLambdaContext())
     assert run(plain, each={"node": "node", "count": 1, "index": "7"}) == {"value": ["inner"]}
-    assert len(s3.keys()) == 3
+    assert len(s3.keys()) == 4
+
+
+def test_the_result_of_an_item_that_is_missing_fails_what_collects_them(s3: Answering) -> None:
+    handler(message(plain, claim=0, index="0", result={"value": 1}), MockLambdaContext())
+    with pytest.raises(TaskFailed, match="PayloadLostError: the result is not in the bucket"):
+        run(plain, each={"node": "node", "count": 2})
+    assert len(s3.keys()) == 1
+
+
+def test_a_list_that_no_map_takes_fails_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_node, "MAPPED_ITEMS", 2)
+    with pytest.raises(TaskFailed, match="returned 3 items, and a workflow maps 2: return lists of items"):
+        handler(message(plain, claim=100, items=5, result={"value": [1, 2, 3]}), MockLambdaContext())
 
 
 def test_a_list_that_is_longer_than_its_map_takes_goes_to_the_bucket(s3: Answering) -> None:
@@ -360,8 +400,17 @@ def test_a_run_whose_result_is_not_on_record_fails_with_that_reason() -> None:
 
     with using_store(store):
         handler(message(too_large), MockLambdaContext())
+        assert handler(message(too_large), MockLambdaContext()) is None  # nobody wants it
         with pytest.raises(TaskFailed, match="it has succeeded already, and its result is not on record"):
             run(too_large)
+
+
+def test_a_run_that_comes_once_more_hands_on_the_result_that_is_in_the_bucket(s3: Answering) -> None:
+    with using_store(MemoryStore()):
+        for _ in range(2):
+            assert handler(message(plain, claim=3, result={"value": "long"}), MockLambdaContext()) == {
+                "key": s3.keys()[0]
+            }
 
 
 def test_a_run_that_goes_on_elsewhere_is_asked_for_again_and_uses_up_no_attempt() -> None:
@@ -378,7 +427,7 @@ def test_a_crashed_attempt_counts_and_what_failed_runs_anew_only_when_the_state_
             run(fails, result={"value": "error"}, retries=5)
         with pytest.raises(TaskFailed):
             run(fails, result={"value": "error"}, retries=6)
-        with pytest.raises(TaskFailed, match="it has failed already"):
+        with pytest.raises(TaskFailed, match=r"^ValueError: boom$"):
             run(fails, result={"value": "error"}, retries=7)
         with pytest.raises(TaskRetry):
             run(fails, result={"value": "error"}, entered="redriven")
@@ -398,13 +447,6 @@ def test_a_store_that_fails_keeps_the_task_from_beginning() -> None:
 
 class States:
     """What Step Functions was told; a client of it is not needed to see what is asked."""
-
-    class exceptions:  # noqa: N801  (as boto3 calls it)
-        class TaskTimedOut(Exception): ...  # noqa: N818
-
-        class TaskDoesNotExist(Exception): ...  # noqa: N818
-
-        class InvalidToken(Exception): ...  # noqa: N818
 
     def __init__(self, error: Exception | None = None) -> None:
         self.told: list[tuple[str, dict[str, Any]]] = []
@@ -430,7 +472,7 @@ BODY = json.dumps(message(named, claim=100, token="token"))
     [
         (Succeeded(5), "success", {"output": '{"value": 5}'}),
         (DeadLettered("failed at attempt 3: ValueError: x", ValueError("x")), "failure", {"error": "TaskFailed", "cause": '{"errorType": "TaskFailed", "errorMessage": "ValueError: x"}'}),
-        (DeadLettered("2 deliveries ended"), "failure", {"error": "TaskFailed", "cause": '{"errorType": "TaskFailed", "errorMessage": "TaskRejected: 2 deliveries ended"}'}),
+        (DeadLettered("2 deliveries ended"), "failure", {"error": "TaskFailed", "cause": '{"errorType": "TaskFailed", "errorMessage": "TaskRejectedError: 2 deliveries ended"}'}),
         (Discarded("enough"), "failure", {"error": "TaskDiscarded", "cause": '{"errorType": "TaskDiscarded", "errorMessage": "enough"}'}),
     ],
 )  # fmt: skip
@@ -446,13 +488,33 @@ def test_a_task_that_is_to_run_again_is_not_told_yet() -> None:
     assert states.told == []
 
 
-def test_a_workflow_that_does_not_wait_any_more_is_no_reason_to_run_again_and_one_that_cannot_be_told_is() -> None:
-    assert report(BODY, Succeeded(5), client=States(States.exceptions.TaskTimedOut()))
-    assert not report(BODY, Succeeded(5), client=States(ConnectionError("away")))
+@pytest.mark.parametrize(
+    ("error", "is_done"),
+    [
+        (ClientError({"Error": {"Code": "TaskTimedOut"}}, "SendTaskSuccess"), True),
+        (ClientError({"Error": {"Code": "TaskDoesNotExist"}}, "SendTaskSuccess"), True),
+        (ClientError({"Error": {"Code": "InvalidToken"}}, "SendTaskSuccess"), False),
+        (ConnectionError("away"), False),
+    ],
+    ids=repr,
+)
+def test_a_workflow_that_does_not_wait_any_more_is_no_reason_to_run_again_and_one_that_cannot_be_told_is(
+    error: Exception, is_done: bool
+) -> None:
+    assert report(BODY, Succeeded(5), client=States(error)) is is_done
 
 
 def test_a_message_of_others_that_looks_like_one_is_told_to_nobody() -> None:
     assert report('{"workflow": "of somebody else"}', Succeeded(5), client=States(ConnectionError()))
+    assert report('{"workflow": no JSON', Succeeded(5), client=States(ConnectionError()))
+
+
+def test_an_envelope_of_others_that_says_it_is_a_run_is_run_as_what_it_is() -> None:
+    envelope = json.loads(Envelope.new(plain.name, ["hello"], {}, priority=contract.Priority.LOW).encode())
+    envelope["metadata"]["workflow"] = {"run": "x", "result": {"key": "payloads/secret"}}
+    found = admit(json.dumps(envelope), Delivery())
+    assert isinstance(found, Message)
+    assert execute(found.task, found.envelope, Delivery()) == Succeeded("hello")
 
 
 def test_a_queued_task_is_deleted_only_when_its_workflow_was_told(
@@ -460,14 +522,38 @@ def test_a_queued_task_is_deleted_only_when_its_workflow_was_told(
 ) -> None:
     from runtime_lib.handlers.managed_async_task import handler as queue_handler  # noqa: PLC0415
 
-    monkeypatch.setattr(_node, "report", lambda *_: False)
+    monkeypatch.setattr(_node, "report", lambda *_, **__: False)
     queue.send(json.dumps(message(named, claim=100, result={"value": 1}, token="token")))
     event = queue.event()
     [record] = event["Records"]
     answer = queue_handler(event, MockLambdaContext())
     assert answer == {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
-    monkeypatch.setattr(_node, "report", lambda *_: True)
+    monkeypatch.setattr(_node, "report", lambda *_, **__: True)
     assert queue_handler(event, MockLambdaContext()) == {"batchItemFailures": []}
+
+
+def test_a_given_up_node_whose_workflow_is_not_told_comes_again_without_a_dead_letter(
+    queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runtime_lib.handlers.managed_async_task import handler as queue_handler  # noqa: PLC0415
+
+    monkeypatch.setattr(_node, "report", lambda *_, **__: False)
+    queue.send(json.dumps(message(fails, result={"value": "reject"}, token="token")))
+    assert queue_handler(queue.event(), MockLambdaContext())["batchItemFailures"]
+    assert queue.dead_letters() == []
+
+
+def test_a_node_sent_to_a_task_that_takes_dead_letters_is_run_as_that(
+    queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runtime_lib.handlers._dead_letters import admit_letter  # noqa: PLC0415
+
+    monkeypatch.setenv(contract.ENV_TASK, named.name)
+    queue.send(json.dumps(message(named, result={"value": 1}, token="token")))
+    [record] = queue.event()["Records"]
+    found = admit_letter(record["body"], Delivery(event=record))
+    assert isinstance(found, Message)
+    assert execute(found.task, found.envelope, Delivery()) == Succeeded(3)
 
 
 def test_a_given_up_node_keeps_its_message_as_it_was_in_its_dead_letter(
@@ -475,10 +561,17 @@ def test_a_given_up_node_keeps_its_message_as_it_was_in_its_dead_letter(
 ) -> None:
     from runtime_lib.handlers.managed_async_task import handler as queue_handler  # noqa: PLC0415
 
-    monkeypatch.setattr(_node, "report", lambda *_: True)
+    monkeypatch.setattr(_node, "report", lambda *_, **__: True)
     body = json.dumps(message(fails, result={"value": "reject"}, token="token"))
     queue.send(body)
     queue_handler(queue.event(), MockLambdaContext())
     [letter] = queue.dead_letters()
     assert letter["Body"] == body
-    assert read_dead_letter(letter).failure.error_type == "Reject"
+    found = read_dead_letter(letter)
+    assert found.failure.error_type == "Reject"
+    assert (found.task, found.envelope_id, found.group, found.failure.chain) == (
+        fails.name,
+        RUN["id"],
+        "tenant",
+        "ancestor",
+    )
