@@ -1,12 +1,14 @@
 """Workflows on the local cloud, as real state machines, with IAM enforced: what runs, how often, and what is told."""
 
 import json
+import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import patch
 
 import aws_cdk as cdk
 import pytest
@@ -82,28 +84,21 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
 
 
 @pytest.fixture
-def flows(app: Field, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def flows(app: Field) -> Iterator[Any]:
     """The tasks, with the routes of the stack Flows."""
-    with app.routes():
-        for target in deployed.targets(app.cloud, ["Flows"]):
-            for variable, value in target.routes.items():
-                monkeypatch.setenv(variable, value)
-        [bucket] = [
-            one["Name"] for one in app.cloud.client("s3").list_buckets()["Buckets"] if "payloads" in one["Name"]
-        ]
-        monkeypatch.setenv("TASK_PAYLOADS", bucket)
+    routes = deployed.routes(deployed.targets(app.cloud, ["Flows"]))
+    [bucket] = [one["Name"] for one in app.cloud.client("s3").list_buckets()["Buckets"] if "payloads" in one["Name"]]
+    with app.routes(), patch.dict(os.environ, {**routes, "TASK_PAYLOADS": bucket}):
         from field import flows  # noqa: PLC0415  (on the path once the app is built)
 
         yield flows
 
 
 @pytest.fixture
-def few(app: Field, flows: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def few(app: Field, flows: Any) -> Iterator[Any]:
     """The tasks, with the routes of the stack Few."""
-    for target in deployed.targets(app.cloud, ["Few"]):
-        for variable, value in {**target.routes, **target.store}.items():
-            monkeypatch.setenv(variable, value)
-    return flows
+    with patch.dict(os.environ, deployed.routes(deployed.targets(app.cloud, ["Few"]))):
+        yield flows
 
 
 def _of(app: Field, kind: str, **details: Any) -> list[dict[str, Any]]:

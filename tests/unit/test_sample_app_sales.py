@@ -13,7 +13,7 @@ from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ses import ses_backends
 
-from runtime_lib import EagerTransport, before_task, using_transport
+from runtime_lib import EagerTransport, before_task, registry, using_transport
 from runtime_lib.testing import RecordedWorkflows, record_workflows
 from tests.shop import sample_app
 
@@ -28,6 +28,9 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     names = ("figures", "files", "gateway", "ledger", "sales")
     with sample_app(), mock_aws():
         modules = SimpleNamespace(**{name: import_module(f"sample_app.{name}") for name in names})
+        # Bare names mean tasks of the shop, whatever else other tests have loaded.
+        tasks = {name: task for name, task in registry._tasks.items() if name.startswith("sample_app.")}
+        monkeypatch.setattr(registry, "_tasks", tasks)
         modules.files.s3.cache_clear()
         modules.gateway._ses.cache_clear()
         boto3.client("s3").create_bucket(Bucket="files")

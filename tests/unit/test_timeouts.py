@@ -16,7 +16,6 @@ from runtime_lib import (
     Retry,
     TaskDefinitionError,
     TaskTimeoutError,
-    batch_task,
     current_context,
     hooks,
     task,
@@ -28,7 +27,7 @@ from runtime_lib.contract import Priority
 from runtime_lib.envelope import Envelope
 from runtime_lib.execution import DeadLettered, Outcome, RetryAfter, Succeeded, run, run_async
 from runtime_lib.streaming.stopping import Stop
-from tests.task_modules import run_program
+from tests.task_modules import load, run_program
 
 # Its signal is the one that interrupts tasks.
 pytestmark = pytest.mark.timeout(60, method="thread")
@@ -345,9 +344,7 @@ def test_a_signal_handler_that_the_task_installs_stays(monkeypatch: pytest.Monke
 
 def test_a_batch_task_takes_no_timeout() -> None:
     with pytest.raises(TaskDefinitionError, match="timeout= is for tasks that run one by one"):
-
-        @batch_task(timeout=0.05)
-        def together(items: list[int]) -> None: ...
+        load("from runtime_lib import batch_task\n@batch_task(timeout=0.05)\ndef together(items: list[int]): ...")
 
 
 def test_a_task_that_swallows_its_timeout_is_interrupted_again(monkeypatch: pytest.MonkeyPatch) -> None:
