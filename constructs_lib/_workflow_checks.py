@@ -1,7 +1,7 @@
 """What Step Functions would refuse or not do, refused before any resource exists."""
 
 import json
-from typing import Final
+from typing import Any, Final
 
 import aws_cdk as cdk
 from constructs import Construct
@@ -69,7 +69,7 @@ def check_runs(scope: Construct, root: Run, loaded: Loaded, *, express: bool, bu
             allowed=f"{contract.WORKFLOW_MAX_DEPTH}",
             remedy="let a task dispatch a part of it as a workflow of its own, or name one task only in each run_after",
         )
-    if express and root.waits() > _EXPRESS_SECONDS:
+    if express and root.waits() >= _EXPRESS_SECONDS:
         raise refusal(
             scope,
             "express",
@@ -120,15 +120,18 @@ def _check_run(scope: Construct, run: Run, loaded: Loaded, *, express: bool, buc
         )
 
 
-def check_definition(scope: Construct, text: str) -> None:
+def check_definition(scope: Construct, text: str, graph: list[dict[str, Any]]) -> None:
     """Refuse a definition that is larger than Step Functions takes, or than leaves room in its stack's template.
+
+    ``graph`` is there as well, in the metadata.
 
     Raises:
         ValueError: it is.
     """
+    in_template = len(json.dumps(text)) + len(json.dumps(graph, indent=10))
     for size, allowed, what in (
         (len(text.encode()), contract.STATES_DEFINITION_MAX_BYTES, "in the Amazon States Language"),
-        (len(json.dumps(text)), contract.WORKFLOW_MAX_TEMPLATE_BYTES, "in its stack's template"),
+        (in_template, contract.WORKFLOW_MAX_TEMPLATE_BYTES, "in its stack's template"),
     ):
         if size > allowed:
             raise refusal(

@@ -58,32 +58,32 @@ class Run:
 
     def waits(self) -> float:
         """Seconds of all waits along one way through the runs that begin here, at most."""
-        then = (self.each.then,) if self.each else ()
-        following = max((run.waits() for run in (*self.after, *then, self.failure) if run), default=0.0)
-        return self.wait + max((run.waits() for run in self.before), default=0.0) + following
+        then = self.each.then.waits() if self.each and self.each.then else 0.0
+        following = max((run.waits() for run in (*self.after, self.failure) if run), default=0.0)
+        return self.wait + max((run.waits() for run in self.before), default=0.0) + following + then
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> list[dict[str, Any]]:
         """The graph as `contract.METADATA_KEY` says, for tools that show it."""
-        described: dict[str, Any] = {
-            "name": self.name,
-            "task": self.task.name,
-            "on": self.place.path,
-            "via": self.place.via,
-        }
-        if self.task.subprocess:
-            described["subprocess"] = True
-        if self.before:
-            described["before"] = [run.described() for run in self.before]
-        if self.after:
-            described["after"] = [run.described() for run in self.after]
-        if self.failure:
-            described["failure"] = self.failure.described()
-        if self.wait:
-            described["wait"] = self.wait
-        if self.each:
-            then = {"then": self.each.then.described()} if self.each.then else {}
-            described["each"] = {"max_concurrency": self.each.max_concurrency, **then}
-        return described
+        runs = [*self.all_runs()]
+        numbers = {run.name: number for number, run in enumerate(runs)}
+
+        def described(run: Run) -> dict[str, Any]:
+            each = None
+            if run.each:
+                then = {"then": numbers[run.each.then.name]} if run.each.then else {}
+                each = {"max_concurrency": run.each.max_concurrency, **then}
+            optional = {
+                "subprocess": run.task.subprocess,
+                "before": [numbers[one.name] for one in run.before],
+                "after": [numbers[one.name] for one in run.after],
+                "failure": numbers[run.failure.name] if run.failure else None,
+                "wait": run.wait,
+                "each": each,
+            }
+            known = {"name": run.name, "task": run.task.name, "on": run.place.path, "via": run.place.via}
+            return known | {name: value for name, value in optional.items() if value}
+
+        return [described(run) for run in runs]
 
 
 def unfold(tasks: Mapping[str, TaskManifest], start: str, place: Callable[[TaskManifest], Place]) -> Run:

@@ -251,7 +251,7 @@ class TaskWorkflow(DispatchTarget):
             "QueueUrlPrefix": queue_url_prefix(self),
             **({"PayloadBucket": self._payloads.bucket_name} if self._payloads else {}),
         }
-        check_definition(self, text)
+        check_definition(self, text, self.graph.described())
         substitutions = {name: value for name, value in substitutions.items() if f"${{{name}}}" in text}
         return sfn.StateMachine(
             self,

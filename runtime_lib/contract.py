@@ -174,6 +174,8 @@ MAPPED_ITEMS: Final = 80_000
 """Of one list: what the executions of its items return fits into a state, an empty object each."""
 WORKFLOW_MAX_RUNS: Final = 400
 """Runs of tasks in one workflow: about as many as `WORKFLOW_MAX_TEMPLATE_BYTES` hold."""
+WORKFLOW_MAX_LENGTH: Final = 250
+"""Tasks one after another in a workflow."""
 WORKFLOW_MAX_TEMPLATE_BYTES: Final = 800_000
 """What a workflow may take of the 1,000,000 bytes of its stack's template. (AWS CloudFormation quotas)"""
 FAILURE_CHARACTERS: Final = 1_000
@@ -244,11 +246,12 @@ A function behind an API also has ``"api": {"path": "/orders/{id}", "method": "G
 "api": "Shop/Api" (path of the TaskApi), "authorization": "NONE" (or "AWS_IAM", "COGNITO_USER_POOLS", "CUSTOM"),
 "api_key": false}``.
 
-A TaskWorkflow's StateMachine resource has the same, with ``"express": false`` and ``"graph": GRAPH``: one run of a task
-with all that belongs to it, ``{"name": "load" (its state), "task": "shop.etl.load",
-"on": "Shop/Etl" (path of the construct that runs it), "via": "lambda" (or "sqs"), "subprocess": true,
-"before": [GRAPH, …], "after": [GRAPH, …], "failure": GRAPH, "wait": 1800 (seconds before it starts),
-"each": {"max_concurrency": 40, "then": GRAPH} (once for each item of a list)}``, where what does not apply is left out.
+A TaskWorkflow's StateMachine resource has the same, with ``"express": false`` and ``"graph": [RUN, …]``: the runs of
+its tasks, the first of which starts it, each before those that it names by their places in the list,
+``{"name": "load" (its state), "task": "shop.etl.load", "on": "Shop/Etl" (path of the construct that runs it),
+"via": "lambda" (or "sqs"), "subprocess": true, "before": [1, …], "after": [2, …], "failure": 3,
+"wait": 1800 (seconds before it starts), "each": {"max_concurrency": 40, "then": 4} (once for each item of a list)}``,
+where what does not apply is left out.
 
 A TaskApi's RestApi resource has ``{"construct": "TaskApi", "path": "Shop/Api", "stage": "prod", "domain_name":
 "api.example.com" (if it has one), "base_path": "shop" (if it has one)}``.

@@ -1,6 +1,6 @@
 """Workflows as their state machines tell of them: where they start, and what runs before and after what."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,22 +42,24 @@ class Node(NamedTuple):
     each: Each | None = None
 
     @classmethod
-    def read(cls, described: Mapping[str, Any]) -> "Node":
+    def read(cls, graph: Sequence[Mapping[str, Any]]) -> "Node":
         """The graph that the metadata of a state machine describes."""
-        each, failure = described.get("each"), described.get("failure")
-        then = each.get("then") if each else None
-        return cls(
-            described["name"],
-            described["task"],
-            described["on"],
-            described["via"],
-            subprocess=described.get("subprocess", False),
-            before=tuple(map(cls.read, described.get("before", ()))),
-            after=tuple(map(cls.read, described.get("after", ()))),
-            failure=cls.read(failure) if failure else None,
-            wait=described.get("wait", 0.0),
-            each=Each(each["max_concurrency"], cls.read(then) if then else None) if each else None,
-        )
+        nodes: dict[int | None, Node] = {}
+        for number, described in reversed([*enumerate(graph)]):  # each stands before those that it names
+            each = described.get("each")
+            nodes[number] = cls(
+                described["name"],
+                described["task"],
+                described["on"],
+                described["via"],
+                subprocess=described.get("subprocess", False),
+                before=tuple(nodes[one] for one in described.get("before", ())),
+                after=tuple(nodes[one] for one in described.get("after", ())),
+                failure=nodes.get(described.get("failure")),
+                wait=described.get("wait", 0.0),
+                each=Each(each["max_concurrency"], nodes.get(each.get("then"))) if each else None,
+            )
+        return nodes[0]
 
     def walk(self) -> "Iterator[Node]":
         """Every node of the graph that begins with this one, in the order of their names."""

@@ -72,3 +72,23 @@ def _qualified(edges: dict[str, list[EdgeManifest]]) -> dict[str, list[EdgeManif
         return edge._replace(task=f"shop.etl.{edge.task}", then=edge.then and f"shop.etl.{edge.then}")
 
     return {option: [qualified(edge) for edge in found] for option, found in edges.items()}
+
+
+def flat(graph: dict[str, Any]) -> list[dict[str, Any]]:
+    """A graph whose nodes are inside one another, as the metadata of a state machine has it."""
+    runs: list[dict[str, Any]] = []
+
+    def place(node: dict[str, Any]) -> int:
+        runs.append(described := dict(node))
+        number = len(runs) - 1
+        for key in ("before", "after"):
+            if key in node:
+                described[key] = [place(one) for one in node[key]]
+        if "failure" in node:
+            described["failure"] = place(node["failure"])
+        if "then" in node.get("each", {}):
+            described["each"] = {**node["each"], "then": place(node["each"]["then"])}
+        return number
+
+    place(graph)
+    return runs

@@ -112,15 +112,17 @@ class _Workflow:
 
     def whole(self, run: _Run, given: _Given, index: str | None = None, *, is_wanted: bool = True) -> _End:
         """One run with those before and after it, and the one on its failure; what the run itself returned."""
-        end = self._prepared(run, given, index, is_wanted=is_wanted or bool(run.after))
+        first = end = self._prepared(run, given, index, is_wanted=is_wanted or bool(run.after))
+        while not end.failed and not end.is_discarded:
+            if len(run.after) != 1 or run.after[0].at_once:
+                followers = [partial(self._follow, other, end.value, index) for other in run.after]
+                return _first_failed(_side_by_side(followers)) or first
+            [run] = run.after
+            end = self._prepared(run, {"result": {"value": end.value}}, index, is_wanted=bool(run.after))
         if end.failed:
             self._fail(run, end.failed, index)
             return end
-        if end.is_discarded:
-            return end
-        followers = [partial(self._follow, other, end.value, index) for other in run.after]
-        failed = _first_failed(_side_by_side(followers))
-        return failed or end
+        return first
 
     def _prepared(self, run: _Run, given: _Given, index: str | None, *, is_wanted: bool) -> _End:
         """The run after those that have to come before it, which it does not survive if one of them fails."""

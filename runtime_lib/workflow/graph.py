@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from runtime_lib import registry
-from runtime_lib.contract import WORKFLOW_MAX_RUNS
+from runtime_lib.contract import WORKFLOW_MAX_LENGTH, WORKFLOW_MAX_RUNS
 from runtime_lib.errors import TaskDefinitionError
 
 if TYPE_CHECKING:
@@ -72,11 +72,13 @@ def check(task: "Task[..., Any]") -> None:
 
     Raises:
         TaskDefinitionError: a name is unknown, tasks follow one another in a circle (with the path), a task that runs
-            before another one takes arguments, which nothing gives it, or there are more runs than a workflow may have.
+            before another one takes arguments, which nothing gives it, or there are more runs, or more one after
+            another, than a workflow may have.
     """
     if task not in _checked:
         reached: dict[str, Task[..., Any]] = {}
         _check(task, (), reached)
+        _check_length(task, [*reached.values()])
         _check_count(task, [*reached.values()][::-1])
         _checked.add(task)
 
@@ -97,6 +99,18 @@ def _check(task: "Task[..., Any]", path: "tuple[Task[..., Any], ...]", done: "di
             _require_no_arguments(task, found)
         _check(found, (*path, task), done)
     done[task.name] = task
+
+
+def _check_length(start: "Task[..., Any]", tasks: "list[Task[..., Any]]") -> None:
+    """Count the tasks one after another; each of ``tasks`` stands before all that lead to it."""
+    lengths: dict[str, int] = {}
+    for task in tasks:
+        lengths[task.name] = 1 + max((lengths[found.name] for _, _, found in edges_of(task)), default=0)
+    if lengths[start.name] > WORKFLOW_MAX_LENGTH:
+        raise TaskDefinitionError(
+            f"the workflow of {start.name} has {lengths[start.name]} tasks one after another, and "
+            f"{WORKFLOW_MAX_LENGTH} are allowed: dispatch a part of it as a workflow of its own"
+        )
 
 
 def _check_count(start: "Task[..., Any]", tasks: "list[Task[..., Any]]") -> None:

@@ -162,7 +162,7 @@ def _as_json(workflow: "Workflow") -> dict[str, Any]:
 
 
 def _graph_as_json(node: "Node", told: "Mapping[str, NodeRun] | None") -> dict[str, Any]:
-    """A graph as the metadata of its state machine has it; with what became of each node, if that is told."""
+    """A graph, each node with those that belong to it inside; with what became of each, if that is told."""
     described: dict[str, Any] = {"name": node.name, "task": node.task, "on": node.on, "via": node.via}
     if node.subprocess:
         described["subprocess"] = True

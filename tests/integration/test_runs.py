@@ -26,6 +26,7 @@ from tasks_cli.errors import CliError
 from tasks_cli.local.process import LocalCloud
 from tasks_cli.workflows import deployed_workflows, find_workflow
 from tests.deployed import wait_for
+from tests.workflow_apps import flat
 
 pytestmark = pytest.mark.xdist_group("states")
 QUEUE, STORE, BUCKET = "runs-queue", "runs-store", "runs-bucket"
@@ -105,8 +106,8 @@ def machine(path: str, task_name: str, name: str, **more: Any) -> dict[str, Any]
         "routes": {"TASK_ROUTE__X": f"states:{name}"},
         "store": {"TASK_STORE": STORE},
         "express": False,
-        "graph": GRAPH,
         **more,
+        "graph": flat(more.get("graph", GRAPH)),
     }
     definition = {"StartAt": next(iter(STATES)), "States": STATES}
     return {

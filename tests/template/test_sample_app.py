@@ -12,6 +12,7 @@ from aws_cdk.assertions import Template
 from cfnlint.api import lint
 
 from runtime_lib.contract import METADATA_KEY
+from tasks_cli.workflows import Node
 from tests.apps import allowed, environment, new_app, only, resources, statements
 from tests.shop import sample_app
 
@@ -106,13 +107,16 @@ def test_the_sales_report_is_made_by_a_workflow_that_its_schedule_starts_and_nob
 
 def test_the_workflow_runs_what_its_tasks_say(stack: cdk.Stack) -> None:
     [machine] = Template.from_stack(stack).find_resources("AWS::StepFunctions::StateMachine").values()
-    graph = machine["Metadata"][METADATA_KEY]["graph"]
-    [transform] = graph["after"]
-    compute = transform["each"]["then"]
-    [load] = compute["after"]
-    names = [node["name"] for node in (*graph["before"], graph, transform, compute, load, load["failure"])]
+    extract = Node.read(machine["Metadata"][METADATA_KEY]["graph"])
+    [transform] = extract.after
+    assert transform.each
+    compute = transform.each.then
+    assert compute
+    [load] = compute.after
+    assert load.failure
+    names = [node.name for node in (*extract.before, extract, transform, compute, load, load.failure)]
     assert names == ["list_orders", "list_invoices", "extract", "transform", "compute", "load", "notify"]
-    assert compute["subprocess"] is True
+    assert compute.subprocess
 
 
 def test_the_books_are_streamed_to_principals_of_iam(stack: cdk.Stack) -> None:

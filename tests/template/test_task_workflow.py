@@ -27,6 +27,8 @@ from constructs_lib import (
 )
 from constructs_lib._manifest import read_manifest
 from runtime_lib import contract
+from tasks_cli.drawing import mermaid, svg, text
+from tasks_cli.workflows import Node
 from tests.apps import (
     add_plain_function,
     allowed,
@@ -111,16 +113,19 @@ def test_the_metadata_tells_the_graph(stack: cdk.Stack) -> None:
     assert (told["construct"], told["path"], told["express"]) == ("TaskWorkflow", "Shop/Restock", False)
     assert told["tasks"] == {"warehouse.restock.count_stock": "DEFAULT"}
     assert told["store"].keys() == {"TASK_STORE"}
-    graph = told["graph"]
-    assert [run["name"] for run in graph["before"]] == ["open_ledger", "lock_shelves"]
-    assert graph["before"][1]["subprocess"] is True
-    assert graph["failure"]["task"] == "warehouse.restock.tell_manager"
-    [plan] = graph["after"]
-    ask, later, book = plan["after"]
-    assert ask["each"]["max_concurrency"] == 5
-    assert ask["each"]["then"]["name"] == "choose"
-    assert (later["wait"], later["on"], later["via"]) == (172_800, "Shop/Mail", "sqs")
-    assert (book["on"], book["via"]) == ("Shop/Restock", "lambda")
+    graph = Node.read(told["graph"])
+    assert [run.name for run in graph.before] == ["open_ledger", "lock_shelves"]
+    assert graph.before[1].subprocess
+    assert graph.failure
+    assert graph.failure.task == "warehouse.restock.tell_manager"
+    [plan] = graph.after
+    ask, later, book = plan.after
+    assert ask.each
+    assert ask.each.max_concurrency == 5
+    assert ask.each.then
+    assert ask.each.then.name == "choose"
+    assert (later.wait, later.on, later.via) == (172_800, "Shop/Mail", "sqs")
+    assert (book.on, book.via) == ("Shop/Restock", "lambda")
     [worker] = [
         one["Metadata"][contract.METADATA_KEY]
         for one in Template.from_stack(stack).find_resources("AWS::Lambda::Function").values()
@@ -433,6 +438,21 @@ def test_a_definition_that_leaves_no_room_in_its_template_is_refused(
     assert re.search(
         r"a workflow of \d,\d{3} bytes in its stack's template, allowed is 2,000 bytes", refused(stack, code)
     )
+
+
+def test_a_workflow_of_as_many_tasks_one_after_another_as_are_allowed_is_synthesized_and_read_again(
+    stack: cdk.Stack, package: Callable[..., TaskCode]
+) -> None:
+    last = contract.WORKFLOW_MAX_LENGTH - 1
+    steps = "\n".join(f"@task(run_after=['a{n + 1}'])\ndef a{n}(x=1): ..." for n in range(last))
+    code = package(f"{steps}\n@task\ndef a{last}(x): ...")
+    modules, start = [f"{code.package}.flow"], f"{code.package}.flow:a0"
+    TaskWorkflow(stack, "Flow", code=code, modules=modules, start=start)
+    [machine] = Template.from_stack(stack).find_resources(MACHINE).values()
+    graph = Node.read(machine["Metadata"][contract.METADATA_KEY]["graph"])
+    assert len([*graph.walk()]) == contract.WORKFLOW_MAX_LENGTH
+    for drawn in (text.tree(graph), svg.picture("Flow", graph), mermaid.flowchart(graph)):
+        assert f"a{last}" in drawn
 
 
 def test_branches_deep_inside_branches_are_refused(stack: cdk.Stack, package: Callable[..., TaskCode]) -> None:

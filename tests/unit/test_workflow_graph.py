@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from runtime_lib import TaskDefinitionError, delayed, for_each, registry, task
+from runtime_lib import (
+    EagerTransport,
+    TaskDefinitionError,
+    contract,
+    delayed,
+    for_each,
+    registry,
+    task,
+    using_transport,
+)
+from runtime_lib.testing import record_workflows
 from runtime_lib.workflow import graph
 from runtime_lib.workflow.names import NodeNames
 from tests.task_modules import load
@@ -205,3 +215,20 @@ def test_a_graph_that_explodes_through_what_its_tasks_share_is_refused_with_the_
     assert "has 79 tasks, and they run 1,099,511,627,775 times" in message
     assert "a39 274,877,906,944 times" in message
     assert "400 runs are allowed" in message
+
+
+def chain(length: int) -> str:
+    """Tasks one after another, `step_0` first."""
+    return "\n".join(
+        (f"@task(run_after='step_{n + 1}')" if n + 1 < length else "@task") + f"\ndef step_{n}(x=0): return x + 1"
+        for n in range(length)
+    )
+
+
+def test_as_many_tasks_one_after_another_as_are_allowed_are_run_and_one_more_is_refused(module: Module) -> None:
+    assert contract.WORKFLOW_MAX_LENGTH == 250
+    with using_transport(EagerTransport()), record_workflows() as runs:
+        module(chain(250)).step_0.dispatch(0)
+    assert [run.result for run in runs.of("step_249")] == [250]
+    message = refusal(module(chain(251)).step_0)
+    assert "has 251 tasks one after another, and 250 are allowed: dispatch a part of it" in message

@@ -13,6 +13,7 @@ from tasks_cli.workflow_history import ItemErrors, Items, MapRun, NodeRun, NodeS
 from tasks_cli.workflow_records import completed
 from tasks_cli.workflows import Each, Node, Workflow, find_workflow, synthesized_workflows
 from tests.unit.test_cli_listing import write_assembly
+from tests.workflow_apps import flat
 
 BEGIN = datetime(2026, 11, 30, 12, tzinfo=UTC)
 RAISED = json.dumps({"errorType": "TaskFailed", "errorMessage": "ValueError: no such\n  table", "stackTrace": ["…"]})
@@ -459,7 +460,7 @@ def machine(path: str, task: str, graph: Any = DESCRIBED, **more: Any) -> dict[s
         "routes": {"TASK_ROUTE__X": f"states:{path.replace('/', '-')}-1A2B"},
         "express": False,
         "dead_letter_queue": "",
-        "graph": graph,
+        "graph": flat(graph),
         **more,
     }
     return {"Type": "AWS::StepFunctions::StateMachine", "Properties": {}, "Metadata": {METADATA_KEY: described}}
@@ -501,7 +502,7 @@ def test_workflows_are_found_in_an_assembly_by_task_path_or_machine(tmp_path: An
     ],
 )
 def test_a_workflow_that_is_not_found_is_refused_with_what_is_near(name: str, hint: str) -> None:
-    graph = Node.read(DESCRIBED)
+    graph = Node.read(flat(DESCRIBED))
     known = [
         Workflow(path, f"{path}-1", "Shop", task, graph, is_express=False, store={})
         for path, task in (
