@@ -92,7 +92,7 @@ def _import(source: SourceTree, modules: Sequence[str], start: str) -> dict[str,
     if process.returncode or not answer:
         raise TaskReferenceError(
             f"the modules {', '.join(modules)} cannot be imported: the process that reads their tasks ended with code "
-            f"{process.returncode} and no answer, and what it wrote is above"
+            f"{process.returncode} before it could tell them, and what it wrote is above"
         )
     found: dict[str, Any] = json.loads(answer)
     return found

@@ -337,4 +337,6 @@ class _Scope:
             wanted["items"] = 0 if is_spread else contract.INLINE_ITEMS
             if not self._spreads:
                 wanted["inline"] = True
+            if claim == 0:  # the map takes it from the state, and what gets all results from the bucket
+                wanted |= {"claim": contract.RESULT_CLAIM_BYTES, "kept": True}
         return wanted

@@ -145,8 +145,13 @@ def recorded(table: str, begun: str) -> dict[str, State]:
     error = "States.JsonToString(States.Array($.failure.error, States.JsonToString($.failure)))"
     refused = [{"ErrorEquals": ["DynamoDB.ConditionalCheckFailedException"], "Next": ": skipped"}]
     begins = _update(table, "running", {":queued": {"S": "queued"}}, Catch=refused, Next=begun)
-    begins["Parameters"]["ConditionExpression"] = "attribute_not_exists(#status) OR #status = :queued"
     begins["Retry"].insert(0, {"ErrorEquals": refused[0]["ErrorEquals"], "MaxAttempts": 0})
+    # Its own mark as well: what is asked again may have been done.
+    asked = begins["Parameters"]
+    asked["ConditionExpression"] = "attribute_not_exists(#status) OR #status = :queued OR #execution = :execution"
+    asked["UpdateExpression"] += ", #execution = :execution"
+    asked["ExpressionAttributeNames"]["#execution"] = "execution"
+    asked["ExpressionAttributeValues"][":execution"] = {"S.$": "$$.Execution.Id"}
     return {
         ": recorded": begins,
         ": skipped": {"Type": "Succeed"},

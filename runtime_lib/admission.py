@@ -15,7 +15,7 @@ from runtime_lib.tracking import receiving_store
 if TYPE_CHECKING:
     from runtime_lib.task import Task
 
-__all__ = ["Message", "admit", "refused", "wait"]
+__all__ = ["Message", "admit", "received", "refused", "wait"]
 
 
 class Message(NamedTuple):
@@ -71,13 +71,22 @@ def wait(delivery: Delivery) -> float:
     return _WAITS[min(delivery.attempt, len(_WAITS)) - 1]
 
 
+def received(body: str | bytes) -> Envelope:
+    """The envelope that a message is, without what only the message of a run in a workflow says (`contract.NODE_KEY`).
+
+    Raises:
+        EnvelopeError: it is none.
+    """
+    envelope = Envelope.decode(body)
+    if NODE_KEY not in envelope.metadata:
+        return envelope
+    return envelope._replace(metadata={name: value for name, value in envelope.metadata.items() if name != NODE_KEY})
+
+
 def _decode(body: str | bytes) -> Envelope:
     """An envelope, that which an SNS notification carries (without raw delivery), or that of a run's own message."""
     try:
-        envelope = Envelope.decode(body)
-        # What looks like a run of a workflow and was not sent by one.
-        known = {name: value for name, value in envelope.metadata.items() if name != NODE_KEY}
-        return envelope._replace(metadata=known)
+        return received(body)
     except EnvelopeError:
         import json
 
@@ -86,7 +95,7 @@ def _decode(body: str | bytes) -> Envelope:
         except (ValueError, RecursionError):
             notification = None
         if isinstance(notification, dict) and notification.get("Type") == "Notification":
-            return Envelope.decode(str(notification.get("Message")))
+            return received(str(notification.get("Message")))
         if isinstance(notification, dict) and "scheduled_time" in notification:
             from runtime_lib import occurrence
 

@@ -33,7 +33,8 @@ class Delivery(NamedTuple):
     was: of a batch the record. ``lambda_context``: the context object of the Lambda invocation. ``awaited``: somebody
     waits for the answer, so whatever becomes of it, it is not delivered again. ``arguments`` makes the arguments, to be
     passed as they are, where the message has none. ``message_id`` and ``group``: SQS's id of the message, and the
-    message group that it is in. ``is_invocation``: an asynchronous one, which Lambda retries when it likes.
+    message group that it is in. ``is_invocation``: an asynchronous one, which Lambda retries when it likes. Without
+    ``is_counted``, who delivers it counts the task's failures, and ``attempt`` says only how often it came.
     """
 
     attempt: int = 1
@@ -52,6 +53,7 @@ class Delivery(NamedTuple):
     message_id: str | None = None
     group: str | None = None
     is_invocation: bool = False
+    is_counted: bool = True
 
 
 class Injected:

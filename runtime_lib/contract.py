@@ -194,7 +194,8 @@ one of these, or none, for what it is given: "dispatched": {the message},
 "each": {"node": "resize", "count": 3, "index"?} (results that are in the bucket),
 "failed": {"task", "node", "error", "cause", "prerequisite"? (the failure of what was to run before it)},
 "claim": 100000 (its result is wanted; above so many bytes by way of the bucket), "items": 1000 (it has to be a list, by
-way of the bucket if it is longer), "inline": true (nothing may go by way of the bucket)}}``
+way of the bucket if it is longer), "inline": true (nothing may go by way of the bucket),
+"kept": true (it goes into the bucket besides)}}``
 
 The answer is the result as ``{"value": …}``, or as ``{"key": "payloads/<id>"}``; null where it is not wanted.
 """

@@ -304,14 +304,14 @@ def _failed(task: "Task[..., Any]", context: TaskContext, error: BaseException) 
         if at_end:
             return DeadLettered(f"RetryLater after {delivery.attempt} deliveries: the queue allows no more", error)
         return RetryAfter(error.delay, error)
-    delay = task.retry.delay(error, delivery.attempt)
+    is_counted = delivery.is_counted or task.retry.max_attempts == 1
+    delay = task.retry.delay(error, delivery.attempt if is_counted else 0)
     if delay is not None and not at_end:
         return RetryAfter(delay, error)
     is_invoked = (delivery.source or "").startswith("lambda:")
     allowing = "retry_attempts" if is_invoked else "the queue's max_receive_count"
     limit = "" if delay is None else f", the last that {allowing} allows"
-    is_exhausted = task.retry.delay(error, 0) is not None
-    return DeadLettered(f"failed at attempt {delivery.attempt}{limit}: {describe(error)}", error, is_exhausted)
+    return DeadLettered(f"failed at attempt {delivery.attempt}{limit}: {describe(error)}", error)
 
 
 def describe(error: BaseException) -> str:
@@ -341,11 +341,11 @@ def _finish(context: TaskContext, outcome: Outcome, started: float) -> None:
             logger.warning(
                 "%s failed at attempt %d%s", context.task, context.attempt, again, exc_info=error, extra=extra
             )
-        case DeadLettered(error=HttpError() as error) if context.delivery.awaited:
+        case DeadLettered(_, HttpError() as error) if context.delivery.awaited:
             logger.info("%s answered %s in %.0f ms", context.task, error, elapsed, extra=extra)
-        case DeadLettered(reason=reason, error=error) if context.delivery.awaited:
+        case DeadLettered(reason, error) if context.delivery.awaited:
             logger.error("%s failed: %s", context.task, reason, exc_info=error, extra=extra)
-        case DeadLettered(reason=reason, error=error):
+        case DeadLettered(reason, error):
             logger.error("%s is dead-lettered: %s", context.task, reason, exc_info=error, extra=extra)
 
 

@@ -21,14 +21,10 @@ class RetryAfter(NamedTuple):
 
 
 class DeadLettered(NamedTuple):
-    """The message is given up, and goes where a person can see why: to who awaits the answer, if somebody does.
-
-    ``is_exhausted``: for no other reason than that the task has failed as often as its policy allows.
-    """
+    """The message is given up, and goes where a person can see why: to who awaits the answer, if somebody does."""
 
     reason: str
     error: BaseException | None = None
-    is_exhausted: bool = False
 
 
 class Discarded(NamedTuple):

@@ -222,7 +222,7 @@ class Poller:
         self._heartbeat.release(record)
         if isinstance(outcome, RetryAfter):
             record.back_to_queue(outcome.delay, self._sqs)
-        elif record.is_node and not record.report(outcome, self._sqs.meta.region_name):
+        elif record.is_node() and not record.report(outcome, self._sqs.meta.region_name):
             return
         elif not isinstance(outcome, DeadLettered) or self._dead_letter(record, outcome):
             delete(self._queue.url, [str(record.delivery.receipt)], self._sqs)

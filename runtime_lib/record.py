@@ -69,7 +69,6 @@ class Record(NamedTuple):
         except Exception:  # noqa: BLE001  (the queue's own visibility timeout ends as well, only at another time)
             logger.exception("message %s comes back when its visibility timeout ends, not in %.1f s", self.id, delay)
 
-    @property
     def is_node(self) -> bool:
         """Whether it is a run inside an execution of Step Functions, which waits to be told its end."""
         return "".join(self.body[:_BEGINNING].split()).startswith(f'{{"{NODE_KEY}":')

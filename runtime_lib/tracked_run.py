@@ -4,13 +4,13 @@ A lease lasts a minute and is renewed while the attempt runs, or to the function
 duplicate never runs beside it, and after a crash the next delivery is kept waiting for about a minute.
 """
 
+import os
 import time
-from os import urandom
 from typing import TYPE_CHECKING
 
 from runtime_lib import leases
 from runtime_lib.context import Delivery
-from runtime_lib.contract import NODE_KEY, PAYLOAD_PREFIX
+from runtime_lib.contract import ENV_PAYLOADS, NODE_KEY, PAYLOAD_PREFIX
 from runtime_lib.errors import (
     AlreadyFailedError,
     Discard,
@@ -72,7 +72,7 @@ class TrackedRun:
 
 def begin(store: "Store", envelope: "Envelope", delivery: Delivery) -> TrackedRun | Outcome:
     """Begin an attempt, or say what becomes of the message: another attempt may be running, or have finished it."""
-    owner = urandom(16).hex()
+    owner = os.urandom(16).hex()
     left = float("inf") if delivery.deadline is None else delivery.deadline - time.time()
     is_short = left <= leases.LEASE_SECONDS
     seconds = left + _CLOCK_SECONDS if is_short else leases.LEASE_SECONDS
@@ -91,7 +91,7 @@ def begin(store: "Store", envelope: "Envelope", delivery: Delivery) -> TrackedRu
         logger.warning("%s is not run again: it has failed, but its message is still here", envelope.task, extra=extra)
         return DeadLettered(f"it has failed already: {begun.error}")
     if begun.status is TaskStatus.SUCCEEDED and NODE_KEY in envelope.metadata:
-        return _again(store, envelope)
+        return _again(store, envelope, delivery)
     if begun.status in FINISHED:
         logger.info("%s is skipped: it has %s already", envelope.task, begun.status, extra=extra)
         return Discarded(f"it has {begun.status} already")
@@ -102,22 +102,27 @@ def begin(store: "Store", envelope: "Envelope", delivery: Delivery) -> TrackedRu
     return _later(delivery, max(begun.seconds + _CLOCK_SECONDS, pause), held)
 
 
-def _again(store: "Store", envelope: "Envelope") -> Outcome:
+def _again(store: "Store", envelope: "Envelope", delivery: Delivery) -> Outcome:
     """How a run of a workflow has ended that comes once more: what follows it needs its result."""
     extra = {"task": envelope.task, "id": envelope.id}
     logger.info("%s is not run again: it has succeeded already", envelope.task, extra=extra)
     if envelope.metadata[NODE_KEY].get("claim") is None:
         return Succeeded()
-    record = store.find(envelope.id)
-    if record and not record.result_missing:
-        return Succeeded(record.result)
     from runtime_lib.payloads import read_value
 
     try:
+        record = store.find(envelope.id)
+        if record and not record.result_missing:
+            return Succeeded(record.result)
         return Succeeded(read_value(PAYLOAD_PREFIX + envelope.id))  # too large for a record
-    except (EnvelopeError, PayloadLostError, PayloadUnavailableError) as error:
-        missing = record.result_missing if record else "its record has expired"
-        return DeadLettered(f"it has succeeded already, and its result is not on record: {missing}; {error}")
+    except (StoreError, PayloadUnavailableError) as error:
+        if isinstance(error, StoreError) or os.environ.get(ENV_PAYLOADS):
+            return _later(delivery, _pause(delivery), str(error))
+        lost = str(error)
+    except (EnvelopeError, PayloadLostError) as error:
+        lost = str(error)
+    missing = record.result_missing if record else "its record has expired"
+    return DeadLettered(f"it has succeeded already, and its result is not on record: {missing}; {lost}")
 
 
 def refuse(store: "Store", envelope: "Envelope", delivery: Delivery, outcome: RetryAfter | DeadLettered) -> Outcome:

@@ -5,11 +5,12 @@ follows, is in the state machine.
 """
 
 import json
+import os
 from typing import Any
 
 from runtime_lib.clients import client as shared_client
 from runtime_lib.context import Delivery
-from runtime_lib.contract import FAILURE_CHARACTERS, MAPPED_ITEMS, NODE_KEY
+from runtime_lib.contract import ENV_PAYLOADS, FAILURE_CHARACTERS, MAPPED_ITEMS, NODE_KEY
 from runtime_lib.errors import (
     AlreadyFailedError,
     Discard,
@@ -75,6 +76,8 @@ def answer(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
         # The same at each attempt of one entry into the state, so that a crashed one is known as one of them.
         message_id=f"{node.name} {node.item} {node.entered}",
         is_invocation=False,
+        # Without a store only the engine knows how often the task itself has failed.
+        is_counted=receiving_store() is not None,
     )
     outcome = _run(json.dumps(event), delivery)
     try:
@@ -140,9 +143,6 @@ def _answer(outcome: Outcome, node: Node, event: dict[str, Any]) -> dict[str, An
         case DeadLettered(reason, Discard()):
             _leave_nothing(node, event)
             raise TaskDiscarded(reason[:FAILURE_CHARACTERS])
-        case DeadLettered(_, error, is_exhausted=True) if receiving_store() is None:
-            # Without a store only the engine knows how often the task itself has failed.
-            raise TaskRetry(_described(error))
         case DeadLettered(_, error):
             raise TaskFailed(_described(error))
 
@@ -161,16 +161,23 @@ def _result(result: Any, node: Node, run_id: str) -> dict[str, Any] | None:
             f"ValueError: {node.task} returned {len(result):,} items, and a workflow maps {MAPPED_ITEMS:,}: return "
             "lists of items"
         )
-    if len(text) <= node.claim and not is_long:
-        return {"value": json.loads(text)}
-    if node.inline:
+    fits = len(text) <= node.claim and not is_long
+    if not fits and node.inline:
         raise TaskFailed(f"ValueError: {_too_large(node, text, result)}")
+    key = "" if fits and not node.kept else _put(node, run_id, text)
+    return {"value": json.loads(text)} if fits else {"key": key}
+
+
+def _put(node: Node, run_id: str, text: str) -> str:
+    """Put a result into the bucket; its key."""
     from runtime_lib.payloads import put_value
 
     try:
-        return {"key": put_value(node_id(run_id, node.name, node.item), text)}
+        return put_value(node_id(run_id, node.name, node.item), text)
     except PayloadUnavailableError as error:
-        raise TaskFailed(_described(error)) from None
+        # What is recorded as done is not done again, and so can be told later.
+        again = TaskNotBegun if receiving_store() and os.environ.get(ENV_PAYLOADS) else TaskFailed
+        raise again(_described(error)) from None
 
 
 def _too_large(node: Node, text: str, result: Any) -> str:
@@ -184,13 +191,9 @@ def _too_large(node: Node, text: str, result: Any) -> str:
 
 
 def _leave_nothing(node: Node, event: dict[str, Any]) -> None:
-    """Put the result of an item that discards itself where those of the others are, so that it is not missing.
-
-    Raises:
-        TaskFailed: the bucket did not take it.
-    """
-    if node.claim == 0:
-        _result(None, node, str(event[NODE_KEY]["run"]["id"]))
+    """Put null where the results of other items are, so that that of one which discards itself is not missing."""
+    if node.kept or node.claim == 0:
+        _put(node, str(event[NODE_KEY]["run"]["id"]), "null")
 
 
 def _described(error: BaseException | None) -> str:

@@ -29,6 +29,7 @@ __all__ = ["Admission", "Admitted", "Batch", "by_suspicion"]
 Admitted = tuple[Record, Message]
 """A record, and what is to run for it."""
 
+IsRun = Callable[[Record], bool]
 Admission = Callable[[str, Delivery], Message | Outcome]
 """Makes of a record what can be run, or says what becomes of it: `execution.admit` does so of envelopes."""
 
@@ -46,10 +47,11 @@ class Batch:
     """
 
     @staticmethod
-    def of(event: dict[str, Any], context: Any, *, admit: Admission = admit, reports: bool = True) -> "Batch":
+    def of(event: dict[str, Any], context: Any, *, admit: Admission = admit, is_run: IsRun = Record.is_node) -> "Batch":
         """The batch of an event, which keeps the order of a FIFO queue.
 
-        ``reports``: runs of a workflow are told to it; what others send may only look like one.
+        ``is_run`` says of a record whether it is a run of a workflow, which is told its end: what others send may only
+        look like one.
 
         Raises:
             TaskError: it is no event of SQS.
@@ -57,13 +59,15 @@ class Batch:
         if any(is_fifo(record["eventSourceARN"]) for record in _records(event)):
             from runtime_lib.handlers._fifo_batch import FifoBatch
 
-            return FifoBatch(event, context, admit=admit, reports=reports)
-        return Batch(event, context, admit=admit, reports=reports)
+            return FifoBatch(event, context, admit=admit, is_run=is_run)
+        return Batch(event, context, admit=admit, is_run=is_run)
 
-    def __init__(self, event: dict[str, Any], context: Any, *, admit: Admission = admit, reports: bool = True) -> None:
+    def __init__(
+        self, event: dict[str, Any], context: Any, *, admit: Admission = admit, is_run: IsRun = Record.is_node
+    ) -> None:
         deadline = time.time() + context.get_remaining_time_in_millis() / 1000 if context else None
         self._admit = admit
-        self._reports = reports
+        self._is_run = is_run
         self._deadline = deadline
         self._records = [_read(record, deadline, context) for record in _records(event)]
         self._longest = 0.0
@@ -163,7 +167,7 @@ class Batch:
 
         In this order: a workflow takes one end only, however often it is told, and a second letter would be one more.
         """
-        if self._reports and record.is_node and not record.report(outcome):
+        if self._is_run(record) and not record.report(outcome):
             return False
         return not isinstance(outcome, DeadLettered) or self._dead_letter(record, outcome)
 

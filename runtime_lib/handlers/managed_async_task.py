@@ -4,9 +4,8 @@ import os
 from typing import Any
 
 from runtime_lib.contract import ENV_TAKES_DEAD_LETTERS
-from runtime_lib.execution import admit
 from runtime_lib.handlers._init_phase import start
-from runtime_lib.handlers._sqs_batch import Admission, Batch
+from runtime_lib.handlers._sqs_batch import Batch
 
 __all__ = ["handler"]
 
@@ -15,12 +14,8 @@ start()
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Run the messages of an SQS event and report those that are to be delivered again."""
-    return Batch.of(event, context, admit=_admission()).process().response()
-
-
-def _admission() -> Admission:
     if os.environ.get(ENV_TAKES_DEAD_LETTERS) != "1":
-        return admit
-    from runtime_lib.handlers._dead_letters import admit_letter
+        return Batch.of(event, context).process().response()
+    from runtime_lib.handlers._dead_letters import admit_letter, is_own_run
 
-    return admit_letter
+    return Batch.of(event, context, admit=admit_letter, is_run=is_own_run).process().response()

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from runtime_lib.admission import received
 from runtime_lib.envelope import Envelope
 from runtime_lib.errors import Discard, EnvelopeError, UnknownTaskError
 from runtime_lib.execution import DeadLettered, Message, RetryAfter, Succeeded, TaskRejectedError, describe
@@ -54,7 +55,7 @@ def _envelope(event: Any) -> Envelope | None:
     if not isinstance(event, dict) or not {"id", "task", "metadata"} <= event.keys():
         return None
     try:
-        return Envelope.decode(json.dumps(event))
+        return received(json.dumps(event))
     except EnvelopeError:
         return None
 

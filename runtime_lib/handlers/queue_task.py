@@ -16,7 +16,7 @@ start()
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Run the task for each message of an SQS event and report those that are to be delivered again."""
-    return Batch.of(event, context, admit=_message, reports=False).process().response()
+    return Batch.of(event, context, admit=_message, is_run=lambda _: False).process().response()
 
 
 def _message(_body: str, delivery: Delivery) -> Message:

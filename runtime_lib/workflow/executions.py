@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime_lib.clients import client
 from runtime_lib.contract import Route, task_route_variable
-from runtime_lib.errors import NotRecordedError, PayloadLostError, PayloadUnavailableError, StoreError
+from runtime_lib.errors import EnvelopeError, NotRecordedError, PayloadLostError, PayloadUnavailableError, StoreError
 from runtime_lib.task_record import RecordedError, TaskRecord, TaskStatus
 from runtime_lib.transports.states import state_machine_arn
 from runtime_lib.workflow.node import failed_in, failure_of
@@ -118,7 +118,7 @@ def _result(answer: dict[str, Any]) -> tuple[Any, str | None]:
 
     try:
         return read_value(answer["key"]), None
-    except (PayloadLostError, PayloadUnavailableError) as error:
+    except (EnvelopeError, PayloadLostError, PayloadUnavailableError) as error:
         return None, str(error)
 
 

@@ -32,6 +32,7 @@ _OPTIONAL: dict[str, type] = {
     "claim": int,
     "items": int,
     "inline": bool,
+    "kept": bool,
     "dispatched": dict,
     "result": dict,
     "results": list,
@@ -55,6 +56,7 @@ class Node(NamedTuple):
     claim: int | None
     items: int | None
     inline: bool
+    kept: bool
 
 
 class JobFailed(NamedTuple):
@@ -91,6 +93,7 @@ def node_of(message: dict[str, Any]) -> Node:
         said.get("claim"),
         said.get("items"),
         said.get("inline", False),
+        said.get("kept", False),
     )
 
 
@@ -245,6 +248,11 @@ def _said(message: dict[str, Any]) -> dict[str, Any]:
     _require_types({"run.id": said["run"].get("id")}, {"run.id": str})
     _require_types(said, {name: kind for name, kind in _OPTIONAL.items() if name in said})
     _require_types(said["run"], {name: kind for name, kind in _OF_THE_RUN.items() if name in said["run"]})
+    if "each" in said:
+        _require_types(said["each"], {"node": str, "count": int})
+    for result in (*said.get("results", ()), *([said["result"]] if "key" in said.get("result", {}) else ())):
+        _require_types({"results": result}, {"results": dict})
+        _require_types(result, {"key": str} if "key" in result else {})
     return said
 
 

@@ -410,7 +410,7 @@ def refused(stack: cdk.Stack, code: TaskCode, start: str = "first", **arguments:
         ("@task(name='a${Invoke}')\ndef first(): ...", "a task called 'a${{Invoke}}', allowed is names without"),
         ("import os\n@task\ndef first(): ...\nos._exit(7)", "ended with code 7"),
         ("@task(run_after=[for_each('b', max_concurrency=41)])\ndef first(): ...\n@task\ndef b(x): ...", "payloads is 41 items of '{0}.flow.b' at once, allowed is up to 40 at once without a bucket"),
-        ("import sys\n@task\ndef first(): ...\nsys.exit(0)", "ended with code 0 and no answer"),
+        ("import sys\n@task\ndef first(): ...\nsys.exit(0)", "ended with code 0 before it could tell them"),
     ],
 )  # fmt: skip
 def test_a_graph_that_cannot_be_run_is_refused_with_the_reason(

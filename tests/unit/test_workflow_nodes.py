@@ -16,6 +16,7 @@ from runtime_lib import (
     TaskContext,
     TaskStatus,
     contract,
+    payloads,
     task,
     using_store,
 )
@@ -214,6 +215,10 @@ def test_a_failure_goes_to_job_failed_or_to_the_only_argument_and_as_text_where_
         ({"result": [1]}, r"has result \[1\]: expected dict"),
         ({"results": {}}, "has results {}: expected list"),
         ({"failed": "x"}, "has failed 'x': expected dict"),
+        ({"each": {}}, "has node None: expected str"),
+        ({"each": {"node": "n", "count": "3"}}, "has count '3': expected int"),
+        ({"results": [5]}, "has results 5: expected dict"),
+        ({"result": {"key": 5}}, "has key 5: expected str"),
         ({"node": ""}, "has node '': expected str"),
         ({"task": 5}, "has task 5: expected str"),
     ],
@@ -333,6 +338,21 @@ def test_results_of_all_items_are_read_in_their_order_and_that_of_one_that_disca
     assert len(s3.keys()) == 4
 
 
+def test_a_list_of_an_item_whose_result_is_collected_goes_to_its_map_and_to_the_bucket(s3: Answering) -> None:
+    answer = handler(
+        message(plain, claim=100, items=3, kept=True, inline=True, index="0", result={"value": [1, 2]}),
+        MockLambdaContext(),
+    )
+    assert answer == {"value": [1, 2]}
+    with pytest.raises(TaskDiscarded):
+        handler(
+            message(fails, claim=100, items=3, kept=True, inline=True, index="1", result={"value": "discard"}),
+            MockLambdaContext(),
+        )
+    assert run(plain, each={"node": "node", "count": 2}) == {"value": [[1, 2], None]}
+    assert len(s3.keys()) == 2
+
+
 def test_the_result_of_an_item_that_is_missing_fails_what_collects_them(s3: Answering) -> None:
     handler(message(plain, claim=0, index="0", result={"value": 1}), MockLambdaContext())
     with pytest.raises(TaskFailed, match="PayloadLostError: the result is not in the bucket"):
@@ -403,6 +423,24 @@ def test_a_run_whose_result_is_not_on_record_fails_with_that_reason() -> None:
         assert handler(message(too_large), MockLambdaContext()) is None  # nobody wants it
         with pytest.raises(TaskFailed, match="it has succeeded already, and its result is not on record"):
             run(too_large)
+
+
+def test_a_run_whose_result_cannot_be_had_now_is_asked_for_again(
+    s3: Answering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Away(MemoryStore):
+        def find(self, *_: Any) -> Any:
+            raise StoreError("the table is away")
+
+    with using_store(Away()):
+        assert run(plain, result={"value": 1}) == {"value": 1}
+        with pytest.raises(TaskNotBegun, match="the table is away"):
+            run(plain, result={"value": 1})
+    with using_store(MemoryStore()):
+        monkeypatch.setattr(payloads, "client", lambda *_: None)
+        with pytest.raises(TaskNotBegun, match="did not take a result"):
+            handler(message(plain, claim=3, node="other", result={"value": "long"}), MockLambdaContext())
+    assert s3.keys() == []
 
 
 def test_a_run_that_comes_once_more_hands_on_the_result_that_is_in_the_bucket(s3: Answering) -> None:
@@ -509,12 +547,20 @@ def test_a_message_of_others_that_looks_like_one_is_told_to_nobody() -> None:
     assert report('{"workflow": no JSON', Succeeded(5), client=States(ConnectionError()))
 
 
-def test_an_envelope_of_others_that_says_it_is_a_run_is_run_as_what_it_is() -> None:
+@pytest.mark.parametrize("said", [{"run": "x", "result": {"value": "injected"}}, [], "x"])
+def test_an_envelope_of_others_that_says_it_is_a_run_is_run_as_what_it_is(
+    said: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runtime_lib.handlers.pure_task import handler as pure  # noqa: PLC0415
+
     envelope = json.loads(Envelope.new(plain.name, ["hello"], {}, priority=contract.Priority.LOW).encode())
-    envelope["metadata"]["workflow"] = {"run": "x", "result": {"key": "payloads/secret"}}
-    found = admit(json.dumps(envelope), Delivery())
-    assert isinstance(found, Message)
-    assert execute(found.task, found.envelope, Delivery()) == Succeeded("hello")
+    envelope["metadata"]["workflow"] = said
+    for body in (json.dumps(envelope), json.dumps({"Type": "Notification", "Message": json.dumps(envelope)})):
+        found = admit(body, Delivery())
+        assert isinstance(found, Message)
+        assert execute(found.task, found.envelope, Delivery()) == Succeeded("hello")
+    monkeypatch.setenv(contract.ENV_TASK, plain.name)
+    assert pure(envelope, MockLambdaContext()) == "hello"
 
 
 def test_a_queued_task_is_deleted_only_when_its_workflow_was_told(
@@ -554,6 +600,29 @@ def test_a_node_sent_to_a_task_that_takes_dead_letters_is_run_as_that(
     found = admit_letter(record["body"], Delivery(event=record))
     assert isinstance(found, Message)
     assert execute(found.task, found.envelope, Delivery()) == Succeeded(3)
+
+
+def test_a_task_for_dead_letters_tells_workflows_of_its_own_runs_and_of_no_letters(
+    queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runtime_lib.handlers.managed_async_task import handler as queue_handler  # noqa: PLC0415
+
+    reported: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(_node, "report", lambda _, outcome, **__: not reported.append(outcome))
+    monkeypatch.setenv(contract.ENV_TASK, plain.name)
+    monkeypatch.setenv(contract.ENV_TAKES_DEAD_LETTERS, "1")
+    body = json.dumps(message(plain, result={"value": 1}, token="token"))
+    queue.send(body)
+    own = queue.event()
+    assert queue_handler(own, MockLambdaContext()) == {"batchItemFailures": []}
+    assert reported == [Succeeded(1)]
+    for more in ({"DeadLetterQueueSourceArn": "arn:aws:sqs:us-east-1:000000000000:other"}, {}):
+        [record] = own["Records"]
+        letter = {**record, "attributes": {**record["attributes"], **more}}
+        if not more:
+            letter["body"] = json.dumps(message(named, result={"value": 1}, token="token"))
+        assert queue_handler({"Records": [letter]}, MockLambdaContext()) == {"batchItemFailures": []}
+    assert len(reported) == 1
 
 
 def test_a_given_up_node_keeps_its_message_as_it_was_in_its_dead_letter(
