@@ -328,6 +328,8 @@ def _finish(context: TaskContext, outcome: Outcome, started: float) -> None:
             logger.exception("the after_task hook %s failed", getattr(hook, "__name__", hook), extra=_extra(context))
     elapsed = 1000 * (time.monotonic() - started)
     extra = _extra(context)
+    # The engine of a workflow is answered, and somebody may be: what is given up for them lies nowhere.
+    is_answered = context.delivery.awaited or (NODE_KEY in context.envelope.metadata and not context.receipt)
     match outcome:
         case Succeeded():
             logger.info("%s succeeded in %.0f ms", context.task, elapsed, extra=extra)
@@ -336,6 +338,7 @@ def _finish(context: TaskContext, outcome: Outcome, started: float) -> None:
         case RetryAfter(delay, RetryLater()):
             logger.info("%s asked to run again in %.1f s", context.task, delay, extra=extra)
         case RetryAfter(delay, error):
+            extra |= _notes(error)
             # Without a receipt the message is in no queue, and the delay is up to whoever invoked.
             again = f" and runs again in {delay:.1f} s" if context.receipt else ""
             logger.warning(
@@ -343,10 +346,16 @@ def _finish(context: TaskContext, outcome: Outcome, started: float) -> None:
             )
         case DeadLettered(_, HttpError() as error) if context.delivery.awaited:
             logger.info("%s answered %s in %.0f ms", context.task, error, elapsed, extra=extra)
-        case DeadLettered(reason, error) if context.delivery.awaited:
-            logger.error("%s failed: %s", context.task, reason, exc_info=error, extra=extra)
+        case DeadLettered(reason, error) if is_answered:
+            logger.error("%s failed: %s", context.task, reason, exc_info=error, extra=extra | _notes(error))
         case DeadLettered(reason, error):
-            logger.error("%s is dead-lettered: %s", context.task, reason, exc_info=error, extra=extra)
+            logger.error("%s is dead-lettered: %s", context.task, reason, exc_info=error, extra=extra | _notes(error))
+
+
+def _notes(error: BaseException | None) -> dict[str, Any]:
+    """The notes of an exception, such as the traceback of a task's own process: Lambda's JSON lines leave them out."""
+    notes = getattr(error, "__notes__", None)
+    return {"notes": notes} if notes else {}
 
 
 def _extra(context: TaskContext) -> dict[str, Any]:

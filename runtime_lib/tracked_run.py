@@ -108,21 +108,21 @@ def _again(store: "Store", envelope: "Envelope", delivery: Delivery) -> Outcome:
     logger.info("%s is not run again: it has succeeded already", envelope.task, extra=extra)
     if envelope.metadata[NODE_KEY].get("claim") is None:
         return Succeeded()
+    try:
+        record = store.find(envelope.id)
+    except StoreError as error:
+        return _later(delivery, _pause(delivery), str(error))
+    if record and not record.result_missing:
+        return Succeeded(record.result)
     from runtime_lib.payloads import read_value
 
     try:
-        record = store.find(envelope.id)
-        if record and not record.result_missing:
-            return Succeeded(record.result)
         return Succeeded(read_value(PAYLOAD_PREFIX + envelope.id))  # too large for a record
-    except (StoreError, PayloadUnavailableError) as error:
-        if isinstance(error, StoreError) or os.environ.get(ENV_PAYLOADS):
+    except (EnvelopeError, PayloadLostError, PayloadUnavailableError) as error:
+        if isinstance(error, PayloadUnavailableError) and os.environ.get(ENV_PAYLOADS):
             return _later(delivery, _pause(delivery), str(error))
-        lost = str(error)
-    except (EnvelopeError, PayloadLostError) as error:
-        lost = str(error)
-    missing = record.result_missing if record else "its record has expired"
-    return DeadLettered(f"it has succeeded already, and its result is not on record: {missing}; {lost}")
+        missing = record.result_missing if record else "its record has expired"
+        return DeadLettered(f"it has succeeded already, and its result is not on record: {missing}; {error}")
 
 
 def refuse(store: "Store", envelope: "Envelope", delivery: Delivery, outcome: RetryAfter | DeadLettered) -> Outcome:

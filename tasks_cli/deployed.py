@@ -132,8 +132,12 @@ def namespace_of_task(deployed: Sequence[Function], task: str) -> str:
         return found.pop()
     if found:
         raise CliError(f"several constructs serve {task!r}: choose one by --namespace {' or '.join(sorted(found))}")
+    triggers = [function.trigger for function in deployed if task in function.tasks]
+    inside = next((trigger for trigger in triggers if trigger.startswith("in workflow ")), None)
+    if inside:
+        raise CliError(f"{task!r} runs {inside}, and not alone: dispatch the first task of that, or `tasks invoke` it")
     known = sorted({name for function in targets for name in function.tasks})
-    near = get_close_matches(task, known, 1)
+    near = [name for name in known if name.rpartition(".")[2] == task] or get_close_matches(task, known, 1)
     raise CliError(
         f"no deployed construct takes dispatches of {task!r}"
         + (f": did you mean {near[0]!r}?" if near else f"; served are {', '.join(known) or '(none)'}")

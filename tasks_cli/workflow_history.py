@@ -155,12 +155,14 @@ def nodes_of(
         has_ended: whether the execution has.
         map_runs: what its distributed maps did, by their ARNs.
     """
-    visits = _visits(events, map_runs or {})
+    known = [*events]
+    visits = _visits(known, map_runs or {})
     by_name = defaultdict(list)
     for visit in visits:
         by_name[visit.name.replace(_SPREAD, "")].append(visit)
     found: dict[str, NodeRun] = {}
-    _read(graph, None, _Reading(by_name, run, has_ended), found)
+    ended = _epoch(known[-1]["timestamp"]) if known and has_ended else None
+    _read(graph, None, _Reading(by_name, run, has_ended, ended), found)
     _seal(graph, found, reachable=True)
     return found
 
@@ -243,6 +245,8 @@ class _Reading(NamedTuple):
     visits: Mapping[str, list[_Visit]]
     run: str
     has_ended: bool
+    ended: float | None
+    """When it has, for what ended with it."""
 
     def node(self, node: Node) -> NodeRun:
         """What became of a node that runs once."""
@@ -294,7 +298,8 @@ class _Reading(NamedTuple):
         return NodeState.RETRYING if visit.is_failing else NodeState.RUNNING
 
     def _told(self, state: NodeState, visits: Sequence[_Visit]) -> NodeRun:
-        finished = [one.exited for one in visits if one.exited is not None]
+        ends = [one.exited or self.ended for one in visits]
+        finished = [one for one in ends if one is not None]
         is_open = state in {NodeState.RUNNING, NodeState.RETRYING}
         failing = [one for one in visits if one.error and one.is_failing] or [one for one in visits if one.error]
         return NodeRun(

@@ -84,6 +84,8 @@ def dispatch(
         output.print_json({"id": envelope.id, "task": task, "route": str(route)})
         return
     print(f"Dispatched {task} to {route} with id {envelope.id}")
+    if route.kind == "states":
+        output.say(f"Next: `tasks runs show {envelope.id[:8]}` tells what becomes of it")
 
 
 def json_or_text(text: str) -> Any:

@@ -157,7 +157,7 @@ def _told(cloud: Cloud, bucket: str, run: "Run", nodes: "Mapping[str, NodeRun]")
     return WorkflowRun(
         run.id,
         run.status,
-        _rounded(times[1] - times[0] if times[0] and times[1] else None),
+        times[1] - times[0] if times[0] and times[1] else None,
         run.error,
         {one.name: _node(nodes[one.name]) for one in run.workflow.graph.walk()},
         _report(cloud, bucket, run.id),
@@ -166,7 +166,7 @@ def _told(cloud: Cloud, bucket: str, run: "Run", nodes: "Mapping[str, NodeRun]")
 
 def _node(told: "NodeRun") -> Node:
     attempts, items = (None, told.items.succeeded) if told.items else (told.attempts, None)
-    return Node(told.state.value, _rounded(told.seconds), attempts, items)
+    return Node(told.state.value, told.seconds, attempts, items)
 
 
 def _report(cloud: Cloud, bucket: str, run: str) -> dict[str, Any] | None:
@@ -177,10 +177,6 @@ def _report(cloud: Cloud, bucket: str, run: str) -> dict[str, Any] | None:
         return None
     report: dict[str, Any] = json.loads(body.read())
     return report
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 2)
 
 
 def _flat(figures: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -63,7 +63,7 @@ def start(node: Node) -> list[str]:
 def facts(told: NodeRun) -> list[str]:
     """What became of a node, its state first: how long it took, how often it was tried, how far it has come."""
     found = [told.state.value]
-    if told.items:
+    if told.items and told.state is not NodeState.SKIPPED:
         total = "" if told.items.total is None else f" of {told.items.total}"
         found.append(f"{told.items.succeeded}{total} done")
         others = {"failed": told.items.failed, "running": told.items.running}

@@ -217,6 +217,11 @@ WELCOME = served(
 )
 
 
+SORTING = served("TaskWorkflow", "shop.welcome", tasks={"mail.sort": "DEFAULT"})._replace(
+    trigger="in workflow Shop/Mail"
+)
+
+
 def test_a_task_is_found_by_its_name_wherever_it_is_defined() -> None:
     assert namespace_of_task([PLAIN, WELCOME], "mail.welcome") == "MAIL"
 
@@ -232,11 +237,13 @@ def test_a_task_is_found_by_its_name_wherever_it_is_defined() -> None:
             "zzz",
             "no deployed construct takes dispatches of 'zzz'; served are mail.bye, mail.welcome",
         ),
+        ("bye", "no deployed construct takes dispatches of 'bye': did you mean 'mail.bye'?"),
+        ("mail.sort", "'mail.sort' runs in workflow Shop/Mail, and not alone: dispatch the first task of that"),
     ],
 )
 def test_a_task_that_nothing_serves_is_refused_with_the_nearest_name(task: str, message: str) -> None:
     with pytest.raises(CliError, match=re.escape(message)):
-        namespace_of_task([PLAIN, WELCOME], task)
+        namespace_of_task([PLAIN, WELCOME, SORTING], task)
 
 
 @pytest.mark.parametrize("construct", ["ManagedAsyncTask", "ScheduledTask"])

@@ -17,22 +17,6 @@ from tests.workflow_apps import task_manifest, unfolded
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "workflows.md").read_text()
-BODIES = """
-from runtime_lib import task
-
-@task
-def prepare_db(): ...
-@task
-def warm_cache(): ...
-@task
-def notify(job_failed: dict): ...
-@task
-def resize(key: str) -> str:
-    return f"{key}.png"
-@task
-def publish(keys: list) -> list:
-    return keys
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -53,10 +37,11 @@ def sample(page: str, heading: str) -> str:
 
 def test_the_first_sample_is_a_graph_that_runs() -> None:
     results = {"extract": '{"data": {"a": 1}}', "transform": "{'data': data}", "check": '["x", "y"]', "load": "[]"}
+    results |= {"resize": 'f"{picture}.png"', "publish": "pictures"}
     source = sample("workflows.md", "# Workflows").replace("subprocess=True, ", "")
     for name, result in results.items():
         source = re.sub(rf"(def {name}\(.*): \.\.\..*", rf"\1: return {result}", source)
-    module = load(BODIES + source)
+    module = load(source)
     graph.check(module.extract)
     with using_transport(EagerTransport()), record_workflows() as runs:
         module.extract.dispatch(url="https://stats")
@@ -85,6 +70,8 @@ def test_the_sample_of_recorded_workflows_holds_for_the_example(monkeypatch: pyt
     ("row", "number"),
     [
         ("runs of tasks in a workflow", contract.WORKFLOW_MAX_RUNS),
+        ("tasks one after another", contract.WORKFLOW_MAX_LENGTH),
+        ("items of one list", contract.MAPPED_ITEMS),
         ("branches inside one another", contract.WORKFLOW_MAX_DEPTH),
         ("a state's name", contract.STATES_NAME_MAX_LENGTH),
         ("arguments of the dispatch, the whole message", contract.WORKFLOW_INPUT_MAX_BYTES),

@@ -301,7 +301,7 @@ def test_what_a_task_raises_to_instruct_means_what_it_means() -> None:
     ],
 )
 def test_an_exception_that_cannot_be_made_here_is_a_subprocess_error(
-    monkeypatch: pytest.MonkeyPatch, what: str, text: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str, text: str
 ) -> None:
     monkeypatch.delitem(sys.modules, "sqlite3", raising=False)
     error = error_of(tasks.raises, what)
@@ -309,6 +309,8 @@ def test_an_exception_that_cannot_be_made_here_is_a_subprocess_error(
     assert str(error).startswith(f"{tasks.raises.name} {text}")
     assert error.exit_code is None
     assert "in raises\n" in error.__notes__[0]
+    [logged] = [record for record in caplog.records if record.exc_info]
+    assert vars(logged)["notes"] == error.__notes__  # Lambda's JSON lines have the traceback without them
     assert "sqlite3" not in sys.modules  # nothing is imported for a name that came back
 
 

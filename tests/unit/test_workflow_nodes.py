@@ -425,9 +425,7 @@ def test_a_run_whose_result_is_not_on_record_fails_with_that_reason() -> None:
             run(too_large)
 
 
-def test_a_run_whose_result_cannot_be_had_now_is_asked_for_again(
-    s3: Answering, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_whose_record_cannot_be_read_now_is_asked_for_again() -> None:
     class Away(MemoryStore):
         def find(self, *_: Any) -> Any:
             raise StoreError("the table is away")
@@ -436,8 +434,13 @@ def test_a_run_whose_result_cannot_be_had_now_is_asked_for_again(
         assert run(plain, result={"value": 1}) == {"value": 1}
         with pytest.raises(TaskNotBegun, match="the table is away"):
             run(plain, result={"value": 1})
+
+
+def test_a_result_that_the_bucket_does_not_take_now_is_asked_for_again(
+    s3: Answering, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with using_store(MemoryStore()):
-        monkeypatch.setattr(payloads, "client", lambda *_: None)
+        monkeypatch.setattr(payloads, "client", lambda *_: None)  # as if it were away
         with pytest.raises(TaskNotBegun, match="did not take a result"):
             handler(message(plain, claim=3, node="other", result={"value": "long"}), MockLambdaContext())
     assert s3.keys() == []

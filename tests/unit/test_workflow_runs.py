@@ -185,6 +185,7 @@ def test_what_ran_when_the_run_was_stopped_was_cancelled_and_the_rest_skipped() 
     history.enter("load")
     history.add("TaskScheduled")
     assert history.states(graph, ended=True) == {"extract": "succeeded", "load": "cancelled", "publish": "skipped"}
+    assert history.read(graph, ended=True)["load"].seconds == 1  # it ended with the run
     history.add("TaskStateAborted")
     assert history.states(graph)["load"] == "cancelled"
 
