@@ -56,6 +56,7 @@ def _build(app: cdk.App, environment: dict[str, str]) -> None:
     TaskWorkflow(stack, "House", start="field.flows:house", **options)
     TaskWorkflow(stack, "Numbers", start="field.flows:numbers", store=store, payloads=payloads, **options)
     TaskWorkflow(stack, "Many", start="field.flows:many", store=store, payloads=payloads, **options)
+    TaskWorkflow(stack, "Matrix", start="field.flows:matrix", payloads=payloads, **options)
     TaskWorkflow(stack, "Large", start="field.flows:large", payloads=payloads, **options)
     resize = ManagedAsyncTask(
         stack, "Resize", code=code, task="field.flows:resize", environment=environment, max_concurrency=2
@@ -281,6 +282,15 @@ def test_each_item_runs_once_and_all_results_come_together_in_order(
     assert sorted(one["number"] for one in squares) == list(range(7))
     assert {one["id"] for one in squares} == {node_id(handle.id, "square", str(number)) for number in range(7)}
     assert app.marks("total")[-1] == {"kind": "total", "total": 91, "count": 7}
+
+
+def test_lists_of_items_are_mapped_and_collected_and_an_item_that_discards_itself_is_none(
+    app: Field, flows: Any
+) -> None:
+    handle = flows.matrix.dispatch([2, -1, 3])
+    assert handle.result(timeout=60) == [2, -1, 3]
+    assert app.marks("rows")[-1] == {"kind": "rows", "lists": [[0, 1], None, [0, 1, 2]]}
+    assert sorted(one["number"] for one in app.marks("cell")) == [0, 0, 1, 1, 2]
 
 
 def test_an_item_that_fails_lets_the_others_run_and_keeps_the_results_from_going_on(app: Field, few: Any) -> None:
