@@ -30,7 +30,6 @@ from runtime_lib import contract
 
 __all__ = ["definition_of"]
 
-_SPREAD: Final = " (spread)"
 _RUN: Final = {"run": {"id.$": "$.id", "headers.$": "$.headers", "metadata.$": "$.metadata"}}
 
 
@@ -243,7 +242,7 @@ class _Scope:
 
     def _map(self, run: Run, answer: str, *, spread: bool) -> State:
         assert run.each, "it is mapped"
-        suffix = self._suffix + (_SPREAD if spread else "")
+        suffix = self._suffix + (contract.SPREAD if spread else "")
         item = _Scope(bucket=self._bucket, spreads=False, is_item=True, suffix=suffix)
         ended, failed = f"{run.name}{suffix}: item done", f"{run.name}{suffix}: item failed"
         collects = run.each.then is not None

@@ -170,6 +170,8 @@ INLINE_ITEMS: Final = 1_000
 TELLING_ITEMS: Final = 50
 """So many of a list's first items say how they failed; of the others only `LATER_ITEM` fits into a state."""
 LATER_ITEM: Final = "one of the later items of a list failed"
+SPREAD: Final = " (spread)"
+"""Behind the names of states that work on an item in an execution of its own."""
 MAPPED_ITEMS: Final = 80_000
 """Of one list: what the executions of its items return fits into a state, an empty object each."""
 WORKFLOW_MAX_RUNS: Final = 400

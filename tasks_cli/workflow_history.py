@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from runtime_lib.contract import NODE_DISCARDED
+from runtime_lib.contract import NODE_DISCARDED, SPREAD
 from runtime_lib.workflow.node import failure_of
 from tasks_cli.workflows import Node
 
@@ -23,8 +23,6 @@ __all__ = ["ItemErrors", "Items", "MapRun", "NodeRun", "NodeState", "item_errors
 Event = Mapping[str, Any]
 _MAPS = ("each", "each apart")
 """What the names of maps have behind the node's and a colon: of inline and of distributed ones."""
-_SPREAD = " (spread)"
-"""What the names of states inside a distributed map have behind the node's."""
 _NUMBERS = 5
 """Items that failed alike, of which so many are told by their numbers."""
 
@@ -159,7 +157,7 @@ def nodes_of(
     visits = _visits(known, map_runs or {})
     by_name = defaultdict(list)
     for visit in visits:
-        by_name[visit.name.replace(_SPREAD, "")].append(visit)
+        by_name[visit.name.replace(SPREAD, "")].append(visit)
     found: dict[str, NodeRun] = {}
     ended = _epoch(known[-1]["timestamp"]) if known and has_ended else None
     _read(graph, None, _Reading(by_name, run, has_ended, ended), found)
