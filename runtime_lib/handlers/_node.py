@@ -115,6 +115,8 @@ def report(body: str, outcome: Outcome, *, region: str | None = None, client: An
 def _tell(states: Any, node: Node, outcome: Outcome, event: dict[str, Any]) -> None:
     try:
         output = json.dumps(_answer(outcome, node, event))
+    except TaskNotBegun:  # its result cannot be handed on now: the queue delivers it again
+        raise
     except TaskError as error:
         cause = json.dumps({"errorType": type(error).__name__, "errorMessage": str(error)})
         states.send_task_failure(taskToken=node.token, error=type(error).__name__, cause=cause)

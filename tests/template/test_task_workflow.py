@@ -24,6 +24,7 @@ from constructs_lib import (
     TaskCode,
     TaskStore,
     TaskWorkflow,
+    _manifest,
 )
 from constructs_lib._manifest import read_manifest
 from runtime_lib import contract
@@ -333,7 +334,11 @@ def test_an_express_workflow_is_recorded_as_a_whole_in_its_store(stack: cdk.Stac
     [route] = workflow.routes.values()
     assert route.startswith("states+store:")
     states = definition(stack)["States"]
-    assert states[": recorded"]["Parameters"]["TableName"] == store.table_name
+    begins = states[": recorded"]["Parameters"]
+    assert begins["TableName"] == store.table_name
+    # Asked again after it was done, it finds its own mark.
+    assert begins["ConditionExpression"].endswith("OR #execution = :execution")
+    assert begins["ExpressionAttributeValues"][":execution"] == {"S.$": "$$.Execution.Id"}
     assert allowed(stack, "dynamodb:UpdateItem", under="LookRole")
     assert environment(stack, under="Plain")["TASK_STORE"] == store.table_name
     reads, cancels = (json.dumps(resources(stack, "AWS::IAM::Policy", under=name)) for name in ("Reads", "Cancels"))
@@ -418,6 +423,17 @@ def test_a_graph_that_cannot_be_run_is_refused_with_the_reason(
 ) -> None:
     code = package(source.replace("from {0}", "from .") if "{0}" in source else source)
     assert expected.format(code.package) in refused(stack, code)
+
+
+def test_modules_that_leave_a_thread_running_are_read_all_the_same(
+    stack: cdk.Stack, package: Callable[..., TaskCode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_manifest, "_SECONDS", 20)
+    code = package(
+        "import threading, time\n@task\ndef first(): ...\nthreading.Thread(target=time.sleep, args=[60]).start()"
+    )
+    modules, start = [f"{code.package}.flow"], f"{code.package}.flow:first"
+    assert TaskWorkflow(stack, "Flow", code=code, modules=modules, start=start).graph.name == "first"
 
 
 def test_a_graph_that_explodes_is_refused_with_the_count(stack: cdk.Stack, package: Callable[..., TaskCode]) -> None:

@@ -33,6 +33,7 @@ from runtime_lib.handlers.background_task_function import handler as background
 from runtime_lib.handlers.task_workflow import handler
 from runtime_lib.outcomes import DeadLettered, Discarded, RetryAfter, Succeeded
 from runtime_lib.testing import MockLambdaContext
+from runtime_lib.workflow import executions
 from runtime_lib.workflow.node import bind_result, failure_of, node_id, node_of
 from tests.buckets import Answering
 from tests.deliveries import TaskQueue
@@ -543,6 +544,36 @@ def test_a_workflow_that_does_not_wait_any_more_is_no_reason_to_run_again_and_on
     error: Exception, is_done: bool
 ) -> None:
     assert report(BODY, Succeeded(5), client=States(error)) is is_done
+
+
+def test_a_queued_task_whose_result_the_bucket_does_not_take_now_is_told_later(
+    s3: Answering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = States()
+    body = json.dumps(message(plain, claim=3, token="token"))
+    with using_store(MemoryStore()):
+        with monkeypatch.context() as away:
+            away.setattr(payloads, "client", lambda *_: None)
+            assert not report(body, Succeeded("long"), client=states)
+        assert report(body, Succeeded("long"), client=states)
+    assert [what for what, _ in states.told] == ["success"]
+    assert len(s3.keys()) == 1
+
+
+def test_what_fails_for_good_is_in_no_dead_letters_and_the_log_does_not_say_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(TaskFailed):
+        run(fails, result={"value": "reject"})
+    assert f"{fails.name} failed: no" in caplog.text
+    assert "dead-lettered" not in caplog.text
+
+
+def test_an_execution_whose_result_is_no_key_of_the_bucket_has_none_and_says_why() -> None:
+    value, missing = executions._result({"key": "elsewhere"})
+    assert value is None
+    assert missing is not None
+    assert "the key of a result is 'elsewhere'" in missing
 
 
 def test_a_message_of_others_that_looks_like_one_is_told_to_nobody() -> None:
